@@ -1,0 +1,115 @@
+// Package dataplane says what a session needs carried, whichever plane carries
+// it, and what a plane counts.
+package dataplane
+
+import (
+	"fmt"
+	"time"
+
+	"spanwire/cookie"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// Params are the parameters of a session's data messages. They are configured
+// for a static session and negotiated for a dynamic one.
+type Params struct {
+	Name          string // for logs: "paris/office"
+	SessionID     uint32 // ours: what the peer puts in front, never 0
+	PeerSessionID uint32 // the peer's: what we put in front, never 0
+	ReceiveCookie cookie.Cookie
+	SendCookie    cookie.Cookie
+	Pseudowire    pseudowire.Type
+	Sublayer      pseudowire.Sublayer
+
+	// Sequencing is the level both for what we send and for what we require.
+	// RFC 3931 section 4.6.1.
+	Sequencing pseudowire.Sequencing
+
+	// ReorderTimeout is how long a frame that came early waits for those
+	// before it; 0 delivers it at once. RFC 3931 appendix C.
+	ReorderTimeout time.Duration
+}
+
+// Check reports what is wrong with the parameters themselves.
+func (p *Params) Check() error {
+	switch {
+	case p.SessionID == 0:
+		return fmt.Errorf("session_id: 0 is reserved for control messages, RFC 3931 section 4.1")
+	case p.PeerSessionID == 0:
+		return fmt.Errorf("peer_session_id: 0 is reserved for control messages, RFC 3931 section 4.1")
+	case p.Sequencing != pseudowire.NoSequencing && p.Sublayer == pseudowire.NoSublayer:
+		return fmt.Errorf("sequencing %q needs the default sublayer, which carries the number, RFC 3931 section 5.4.4", p.Sequencing)
+	case p.ReorderTimeout < 0:
+		return fmt.Errorf("reorder_timeout: %v, want 0 or more", p.ReorderTimeout)
+	case p.ReorderTimeout > 0 && p.Sequencing == pseudowire.NoSequencing:
+		return fmt.Errorf("reorder_timeout: nothing to reorder by without sequencing")
+	}
+	return nil
+}
+
+// Overhead returns how many octets stand between the front of the outer IP
+// packet and the front of the frame. The outer header is IPv6's or IPv4's, by
+// v6, without options.
+func (p *Params) Overhead(e wire.Encap, v6 bool) int {
+	ip := 20
+	if v6 {
+		ip = 40
+	}
+	return ip + e.TransportLen() + wire.DataHeaderLen(e, p.SendCookie.Len(), p.Sublayer)
+}
+
+// Stats are a session's counters since it was opened.
+type Stats struct {
+	TxPackets    uint64
+	TxBytes      uint64 // of frames, without the headers around them
+	RxPackets    uint64
+	RxBytes      uint64
+	RxOOSPackets uint64 // out of sequence: early or old; accepted or not
+	RxReordered  uint64 // early, held, and delivered in their place
+	RxLost       uint64 // numbers skipped in the sequence
+	Drops        [pseudowire.Drops]uint64
+	LastReceived time.Time // zero: nothing yet
+}
+
+// A Plane carries the frames of sessions. Sockets stay with their owner, which
+// hands the plane the data messages that come out of them.
+type Plane interface {
+	// Open makes a Link. Its Session ID is unique in the plane.
+	Open(Params) (Link, error)
+
+	// NewReceiver returns where the one goroutine that reads conn puts the
+	// data messages it finds.
+	NewReceiver(conn *transport.Conn) Receiver
+}
+
+// A Link is one session in a plane.
+type Link interface {
+	// Send sends frames to the peer and reports how many the network took; the
+	// rest is counted as dropped. It uses them until it returns, and may
+	// overwrite their headroom. It is safe for concurrent use.
+	Send([]pseudowire.Frame) int
+
+	// Attach says where frames from the peer go. They may be used until
+	// deliver returns, which reports how many of them it took.
+	Attach(deliver func([]pseudowire.Frame) int)
+
+	// SetPath says how the peer is reached, and from where alone its frames
+	// are accepted. A nil path: it is not reachable now.
+	SetPath(*transport.Conn, *transport.Path)
+
+	Stats() Stats
+	Close()
+}
+
+// A Receiver is fed by one goroutine.
+type Receiver interface {
+	// Receive takes a data message: d.Frame begins after the Session ID.
+	Receive(d *transport.Datagram, sessionID uint32)
+
+	// Flush delivers what Receive has gathered, and is called after the last
+	// datagram of each batch and whenever the time that it returned has
+	// come; the zero time: no need.
+	Flush(now time.Time) time.Time
+}
