@@ -71,6 +71,7 @@ type Stats struct {
 	RxLost       uint64 // numbers skipped in the sequence
 	Drops        [pseudowire.Drops]uint64
 	LastReceived time.Time // zero: nothing yet
+	Misread      bool      // what comes makes sense only four octets off: one side has a sublayer, the other none
 }
 
 // A Plane carries the frames of sessions. Sockets stay with their owner, which
@@ -82,6 +83,11 @@ type Plane interface {
 	// NewReceiver returns where the one goroutine that reads conn puts the
 	// data messages it finds.
 	NewReceiver(conn *transport.Conn) Receiver
+
+	// Drop counts a datagram that belongs to no session, and Drops returns
+	// how many there were.
+	Drop(why pseudowire.Drop)
+	Drops() [pseudowire.Drops]uint64
 }
 
 // A Link is one session in a plane.

@@ -47,9 +47,29 @@ type Packet struct {
 // given; Err is the last refusal.
 type Sent struct {
 	Packets     int // handed to the network
+	Octets      int // of those packets, Head and Body
 	TooBig      int // larger than the path MTU and not to be fragmented
 	Unreachable int // no route, or the local address is gone
 	NoBuffer    int // the kernel had no room
 	Failed      int // any other error
 	Err         error
+}
+
+// defaultBuffer is the size of a socket's buffers where none is configured.
+const defaultBuffer = 4 << 20
+
+// ReceiveBufferSize returns the octets of receive buffer that are asked for.
+func (c *Config) ReceiveBufferSize() int {
+	if c.ReceiveBuffer == 0 {
+		return defaultBuffer
+	}
+	return c.ReceiveBuffer
+}
+
+// SendBufferSize returns the octets of send buffer that are asked for.
+func (c *Config) SendBufferSize() int {
+	if c.SendBuffer == 0 {
+		return defaultBuffer
+	}
+	return c.SendBuffer
 }

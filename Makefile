@@ -1,0 +1,58 @@
+# Spanwire. `make help` lists what there is.
+GO        ?= go
+BIN       := bin/spanwire
+FUZZTIME  ?= 30s
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+# What the tests need beside Go, as Debian names it: the judge of captures, the
+# load, and what boots the kernel that Spanwire is tested against.
+TEST_PACKAGES  := gcc libc6-dev tshark qemu-system-x86 kmod iproute2 iputils-ping
+BENCH_PACKAGES := iperf3 iproute2
+
+.PHONY: help build demo test bench interop fuzz lint test-packages bench-packages
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/spanwire
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/spanwire
+
+demo: build ## Join two LANs on this machine and show it, in under 20 seconds
+	./$(BIN) demo
+
+test: test-packages ## Run all tests, with the race detector where it counts, and against the real kernel
+	$(GO) vet ./...
+	$(SUDO) $(GO) test -count=1 ./...
+	$(SUDO) $(GO) test -count=1 -race ./bridge/... ./cmd/... ./config/... ./cookie/... ./l2tpv3/... ./pseudowire/...
+
+interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
+	$(SUDO) $(GO) test -count=1 -v -run 'Kernel' ./testbed/interop/...
+
+bench: bench-packages build ## Measure next to kernel vxlan on the same veth pair
+	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN)
+
+fuzz: ## Run every fuzz target for FUZZTIME (30s)
+	@for target in $$($(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... | xargs grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's/:func /:/'); do \
+		dir=$$(dirname $${target%%:*}); name=$${target##*:}; echo "$$name in $$dir"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+	done
+
+lint: ## go vet and staticcheck with all its checks
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+# Install what is missing, or say exactly what to install.
+define install
+	@missing=; for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "please install (Debian names):$$missing"; exit 1; fi
+endef
+
+test-packages:
+	$(call install,$(TEST_PACKAGES))
+
+bench-packages:
+	$(call install,$(BENCH_PACKAGES))

@@ -1,0 +1,139 @@
+package user
+
+import (
+	"time"
+
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+const (
+	// newWindow is how far ahead of the expected one a number counts as new.
+	// RFC 3931 section 4.6: "considered less than or equal to the last received
+	// number if its value lies in the range of the last received number and
+	// the preceding (2^23-1) values, inclusive."
+	newWindow = 1 << 23
+
+	// heldFrames bounds what waits for an earlier frame.
+	heldFrames = 64
+
+	// resyncAfter is how many old frames in a row, each the successor of the
+	// one before, show that the peer has begun to count anew. Linux takes five.
+	resyncAfter = 5
+)
+
+// A verdict is what the sequence number of a frame means for it.
+type verdict uint8
+
+const (
+	inOrder verdict = iota // or early where nothing waits: deliver it
+	early                  // hold it
+	old                    // drop it
+)
+
+// A sequence is the receiver's half of RFC 3931 appendix C.
+type sequence struct {
+	expected uint32
+	begun    bool
+	oldNext  uint32 // successor of the last old number
+	oldRun   int    // how many old numbers came in a row, each the next
+}
+
+// judge says what becomes of a frame with the number n, how many numbers before
+// it never came, and whether it was out of its place. A static session has no
+// beginning that both sides see, so the first number is taken as it is.
+func (s *sequence) judge(n uint32, hold bool) (v verdict, lost uint32, oos bool) {
+	ahead := (n - s.expected) & wire.SequenceMask
+	switch {
+	case ahead == 0 || !s.begun:
+		s.accept(n)
+		return inOrder, 0, false
+	case ahead < newWindow && hold && ahead < heldFrames:
+		return early, 0, true
+	case ahead < newWindow:
+		s.accept(n)
+		return inOrder, ahead, true
+	}
+	if s.oldRun == 0 || n != s.oldNext {
+		s.oldRun = 0
+	}
+	s.oldRun++
+	s.oldNext = (n + 1) & wire.SequenceMask
+	if s.oldRun >= resyncAfter {
+		s.accept(n)
+		return inOrder, 0, true
+	}
+	return old, 0, true
+}
+
+// beyond reports whether n is new, but too far ahead to be held.
+func (s *sequence) beyond(n uint32) bool {
+	ahead := (n - s.expected) & wire.SequenceMask
+	return ahead >= heldFrames && ahead < newWindow
+}
+
+func (s *sequence) accept(n uint32) {
+	s.begun = true
+	s.expected = (n + 1) & wire.SequenceMask
+	s.oldRun = 0
+}
+
+// A shelf holds copies of frames that came early, by number modulo its size.
+type shelf struct {
+	slots [heldFrames]held
+	count int
+	until time.Time // when the frame that has waited longest has waited enough
+}
+
+type held struct {
+	buf  []byte // Headroom and the frame; kept for the next one
+	n    uint32
+	full bool
+}
+
+var headroom [pseudowire.Headroom]byte
+
+// put copies the frame with the number n onto the shelf, and reports false if it
+// is there already.
+func (h *shelf) put(n uint32, frame []byte) bool {
+	s := &h.slots[n%heldFrames]
+	if s.full {
+		return false
+	}
+	s.buf = append(append(s.buf[:0], headroom[:]...), frame...)
+	s.n, s.full = n, true
+	h.count++
+	return true
+}
+
+// take takes the frame with the number n from the shelf, if it is there. The
+// frame is good until the next put.
+func (h *shelf) take(n uint32) (pseudowire.Frame, bool) {
+	s := &h.slots[n%heldFrames]
+	if !s.full || s.n != n {
+		return pseudowire.Frame{}, false
+	}
+	s.full = false
+	h.count--
+	return pseudowire.NewFrame(s.buf, pseudowire.Headroom), true
+}
+
+// gap returns how many numbers from the expected one on are missing before the
+// first held frame. It forgets those frames that are not ahead any more.
+func (h *shelf) gap(expected uint32) int {
+	least := heldFrames
+	for i := range h.slots {
+		s := &h.slots[i]
+		if !s.full {
+			continue
+		}
+		ahead := (s.n - expected) & wire.SequenceMask
+		if ahead >= heldFrames {
+			s.full = false
+			h.count--
+			continue
+		}
+		least = min(least, int(ahead))
+	}
+	return least
+}

@@ -1,0 +1,103 @@
+package user
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// A table maps Session IDs to Links. It is read without a lock, by any number of
+// goroutines, while one at a time changes it: open addressing over slots that
+// are swapped whole, linear probing, at most half of them in use.
+type table struct {
+	slots atomic.Pointer[[]atomic.Pointer[Link]]
+
+	mu   sync.Mutex // for writers
+	live int
+	used int // live and deleted
+}
+
+// deleted stands in a slot whose Link is gone, so that probing goes on past it.
+var deleted = new(Link)
+
+// slotOf spreads IDs over 2^k slots. Users count them 1, 2, 3 and peers choose
+// them, so the low bits alone would not do: Fibonacci hashing.
+func slotOf(id uint32, slots int) int {
+	return int(id * 2654435769 >> (32 - bits.TrailingZeros(uint(slots))))
+}
+
+func (t *table) lookup(id uint32) *Link {
+	s := t.slots.Load()
+	if s == nil {
+		return nil
+	}
+	slots := *s
+	for i := slotOf(id, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
+		l := slots[i].Load()
+		if l == nil {
+			return nil
+		}
+		if l != deleted && l.params.SessionID == id {
+			return l
+		}
+	}
+}
+
+func (t *table) insert(l *Link) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.lookup(l.params.SessionID); other != nil {
+		return fmt.Errorf("session %s: session ID %d belongs to session %s already", l.params.Name, l.params.SessionID, other.params.Name)
+	}
+	if s := t.slots.Load(); s == nil || 2*(t.used+1) > len(*s) {
+		t.resize()
+	}
+	put(*t.slots.Load(), l)
+	t.live++
+	t.used++
+	return nil
+}
+
+func (t *table) remove(l *Link) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	slots := *t.slots.Load()
+	for i := slotOf(l.params.SessionID, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
+		switch slots[i].Load() {
+		case nil:
+			return
+		case l:
+			slots[i].Store(deleted)
+			t.live--
+			return
+		}
+	}
+}
+
+// resize puts the live Links into new slots, of which they fill a quarter to an
+// eighth. Readers stay in the old ones, which do not change any more.
+func (t *table) resize() {
+	n := 16
+	for n < 4*(t.live+1) {
+		n *= 2
+	}
+	slots := make([]atomic.Pointer[Link], n)
+	if old := t.slots.Load(); old != nil {
+		for i := range *old {
+			if l := (*old)[i].Load(); l != nil && l != deleted {
+				put(slots, l)
+			}
+		}
+	}
+	t.used = t.live
+	t.slots.Store(&slots)
+}
+
+func put(slots []atomic.Pointer[Link], l *Link) {
+	i := slotOf(l.params.SessionID, len(slots))
+	for slots[i].Load() != nil {
+		i = (i + 1) & (len(slots) - 1)
+	}
+	slots[i].Store(l)
+}

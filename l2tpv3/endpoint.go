@@ -1,0 +1,158 @@
+package l2tpv3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// An Endpoint is an LCCE: the sockets of this node and the tunnels over them.
+type Endpoint struct {
+	plane dataplane.Plane
+	log   *slog.Logger
+	ctx   context.Context
+	stop  context.CancelFunc
+	work  sync.WaitGroup // tunnels and readers
+
+	mu      sync.Mutex
+	tunnels []*Tunnel
+	sockets map[transport.Config]*transport.Conn
+}
+
+// New returns an endpoint without tunnels, whose sessions the plane carries.
+func New(plane dataplane.Plane, log *slog.Logger) *Endpoint {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Endpoint{
+		plane:   plane,
+		log:     log,
+		ctx:     ctx,
+		stop:    stop,
+		sockets: make(map[transport.Config]*transport.Conn),
+	}
+}
+
+// AddTunnel opens a static tunnel with its sessions and keeps it open. Its errors
+// are those of the configuration: an address that is not there yet, a name that
+// does not resolve and a missing route are waited for.
+func (e *Endpoint) AddTunnel(cfg TunnelConfig, sessions []SessionConfig) (*Tunnel, error) {
+	t := &Tunnel{endpoint: e, cfg: cfg, log: e.log.With("tunnel", cfg.Name)}
+	for _, c := range sessions {
+		link, err := e.plane.Open(c.Params)
+		if err != nil {
+			t.closeLinks()
+			return nil, fmt.Errorf("tunnel %s: %w", cfg.Name, err)
+		}
+		t.sessions = append(t.sessions, &Session{link: link, params: c.Params})
+	}
+	t.enter(Resolving, nil)
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		t.closeLinks()
+		return nil, fmt.Errorf("tunnel %s: %w", cfg.Name, net.ErrClosed)
+	}
+	e.tunnels = append(e.tunnels, t)
+	e.work.Go(func() { t.run(e.ctx) })
+	return t, nil
+}
+
+// Close ends all tunnels, closes the sockets, and returns when nothing of the
+// endpoint runs any more.
+func (e *Endpoint) Close() {
+	e.stop()
+	e.mu.Lock()
+	for _, c := range e.sockets {
+		c.Close()
+	}
+	e.mu.Unlock()
+	e.work.Wait()
+	for _, t := range e.tunnels {
+		t.closeLinks()
+	}
+}
+
+// socket returns the Conn that tunnels with this Config share, and starts reading
+// it when it is first asked for.
+func (e *Endpoint) socket(cfg transport.Config) (*transport.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	if c := e.sockets[cfg]; c != nil {
+		return c, nil
+	}
+	c, err := transport.Listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	e.sockets[cfg] = c
+	e.tellBuffers(c)
+	e.work.Go(func() { e.read(c) })
+	return c, nil
+}
+
+// tellBuffers says so where the kernel gave a socket smaller buffers than asked.
+func (e *Endpoint) tellBuffers(c *transport.Conn) {
+	cfg := c.Config()
+	receive, send := c.Buffers()
+	log := e.log.With("encap", cfg.Encap.String(), "local", cfg.Local.String())
+	if want := cfg.ReceiveBufferSize(); receive < want {
+		log.Warn("the kernel gave a smaller receive buffer: raise sysctl net.core.rmem_max", "want", want, "have", receive)
+	}
+	if want := cfg.SendBufferSize(); send < want {
+		log.Warn("the kernel gave a smaller send buffer: raise sysctl net.core.wmem_max", "want", want, "have", send)
+	}
+}
+
+// read takes what comes out of a socket until it is closed.
+func (e *Endpoint) read(c *transport.Conn) {
+	reader, receiver, encap := c.NewReader(), e.plane.NewReceiver(c), c.Config().Encap
+	var deadline time.Time
+	for {
+		datagrams, err := reader.Read(deadline)
+		for i := range datagrams {
+			e.dispatch(receiver, encap, &datagrams[i])
+		}
+		deadline = receiver.Flush(time.Now())
+		switch {
+		case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			e.log.Warn("reading a socket", "encap", encap.String(), "local", c.LocalAddr().String(), "err", err)
+			select {
+			case <-e.ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// dispatch sends a datagram where it belongs by its first octets.
+func (e *Endpoint) dispatch(r dataplane.Receiver, encap wire.Encap, d *transport.Datagram) {
+	kind, sessionID, rest := wire.Classify(encap, d.Frame.Bytes())
+	switch kind {
+	case wire.Data:
+		d.Frame = d.Frame.Skip(d.Frame.Len() - len(rest))
+		r.Receive(d, sessionID)
+	case wire.Short:
+		e.plane.Drop(pseudowire.DropShort)
+	case wire.Control, wire.Version2:
+		e.plane.Drop(pseudowire.DropControl)
+	default:
+		e.plane.Drop(pseudowire.DropVersion)
+	}
+}
