@@ -8,160 +8,223 @@ import (
 	"strconv"
 	"unsafe"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"spanwire/l2tpv3/wire"
 )
 
-// A PathConfig says where datagrams go and how.
+// A PathConfig says where packets go and how they look outside.
 type PathConfig struct {
-	Peer  netip.AddrPort
-	Local netip.Addr // which of our addresses they leave from; not valid: the kernel chooses
-	DSCP  uint8      // 0 to 63
-	TTL   uint8      // or hop limit; 0: the kernel's default
+	Peer  netip.AddrPort // the port is 0 for wire.IP
+	Local netip.Addr     // the source; the zero Addr: the kernel chooses
+	DSCP  uint8          // 6 bits, RFC 2474
+	TTL   uint8          // or hop limit; 0: the system's default
 }
 
-// A Path is where datagrams go, in the form in which the kernel wants it. It does
-// not change, and is safe for concurrent use.
+// A Path is the way to one peer, prepared for Write. It does not change, and
+// many Writers may use it.
 type Path struct {
-	cfg     PathConfig
-	conn    *Conn
-	name    [unix.SizeofSockaddrInet6]byte // struct sockaddr_in or sockaddr_in6
-	nameLen uint32
-	control []byte // control messages: source address, DSCP, TTL
+	cfg        PathConfig
+	address    unix.RawSockaddrInet6 // or a RawSockaddrInet4 at its front
+	addressLen uint32
+	source     uint32 // index of the interface that the source's zone names, or 0
+	control    []byte // control messages of a packet
+	segmented  []byte // the same with room for the segment size at sizeOffset
+	sizeOffset int
 }
 
-// NewPath returns a path over the Conn, whose address family is the peer's.
+// maxControl is the octets of the longest control of a Path.
+var maxControl = unix.CmsgSpace(unix.SizeofInet6Pktinfo) + 2*unix.CmsgSpace(4) + unix.CmsgSpace(2)
+
+// NewPath prepares the path that cfg describes. Whether the peer can be reached
+// shows when something is sent.
 func (c *Conn) NewPath(cfg PathConfig) (*Path, error) {
-	peer := cfg.Peer.Addr()
-	if peer.Is6() != c.v6 || cfg.Local.IsValid() && cfg.Local.Is6() != c.v6 {
-		return nil, fmt.Errorf("transport: path from %s to %s over %s: another address family", cfg.Local, peer, c.network())
+	p := &Path{cfg: cfg}
+	if err := c.check(&cfg); err != nil {
+		return nil, fmt.Errorf("transport: path to %v: %w", cfg.Peer, err)
 	}
-	p := &Path{cfg: cfg, conn: c}
-	if !c.v6 {
-		p.nameLen = unix.SizeofSockaddrInet4
-		binary.NativeEndian.PutUint16(p.name[0:], unix.AF_INET)
-		binary.BigEndian.PutUint16(p.name[2:], cfg.Peer.Port())
-		copy(p.name[4:], peer.AsSlice())
+	scope, err := interfaceIndex(cfg.Peer.Addr().Zone())
+	if err != nil {
+		return nil, fmt.Errorf("transport: path to %v: %w", cfg.Peer, err)
+	}
+	p.source, err = interfaceIndex(cfg.Local.Zone())
+	if err != nil {
+		return nil, fmt.Errorf("transport: path to %v: from %v: %w", cfg.Peer, cfg.Local, err)
+	}
+	p.setAddress(scope)
+	if c.v6 {
+		p.control = p.control6()
 	} else {
-		scope, err := scopeOf(peer.Zone())
-		if err != nil {
-			return nil, err
-		}
-		p.nameLen = unix.SizeofSockaddrInet6
-		binary.NativeEndian.PutUint16(p.name[0:], unix.AF_INET6)
-		if !c.raw115() {
-			binary.BigEndian.PutUint16(p.name[2:], cfg.Peer.Port())
-		}
-		copy(p.name[8:], peer.AsSlice())
-		binary.NativeEndian.PutUint32(p.name[24:], scope)
+		p.control = p.control4()
 	}
-	p.control = p.controlMessages()
+	p.segmented = appendControl(p.control[:len(p.control):len(p.control)], unix.SOL_UDP, unix.UDP_SEGMENT, make([]byte, 2))
+	p.sizeOffset = len(p.control) + unix.CmsgLen(0)
 	return p, nil
 }
 
-// scopeOf returns the index of the interface that a zone names.
-func scopeOf(zone string) (uint32, error) {
+// check reports what is wrong with a PathConfig itself.
+func (c *Conn) check(cfg *PathConfig) error {
+	peer := cfg.Peer.Addr()
+	switch {
+	case !peer.IsValid() || peer.Is4In6() || peer.Is6() != c.v6:
+		return fmt.Errorf("want an address of the same family as the socket's, %v", c.local.Addr())
+	case peer.IsUnspecified():
+		return fmt.Errorf("want a peer's address")
+	case c.cfg.Encap == wire.UDP && cfg.Peer.Port() == 0:
+		return fmt.Errorf("port 0, want 1 to 65535")
+	case cfg.Local.IsValid() && (cfg.Local.Is4In6() || cfg.Local.Is6() != c.v6 || cfg.Local.IsUnspecified()):
+		return fmt.Errorf("from %v: want an address of the peer's family", cfg.Local)
+	case cfg.DSCP > 63:
+		return fmt.Errorf("DSCP %d, want 0 to 63", cfg.DSCP)
+	}
+	return nil
+}
+
+// interfaceIndex returns the index of the interface that an IPv6 zone names.
+func interfaceIndex(zone string) (uint32, error) {
 	if zone == "" {
 		return 0, nil
 	}
-	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+	if n, err := strconv.ParseUint(zone, 10, 31); err == nil {
 		return uint32(n), nil
 	}
 	i, err := net.InterfaceByName(zone)
 	if err != nil {
-		return 0, fmt.Errorf("transport: interface %s: %w", zone, unix.EADDRNOTAVAIL)
+		return 0, fmt.Errorf("interface %s: %w", zone, cause(err))
 	}
 	return uint32(i.Index), nil
 }
 
-// controlMessages returns what stands beside each datagram of the path.
-func (p *Path) controlMessages() (b []byte) {
-	if !p.conn.v6 {
-		if p.cfg.Local.IsValid() {
-			b = (&ipv4.ControlMessage{Src: p.cfg.Local.AsSlice()}).Marshal()
-		}
-		if p.cfg.DSCP != 0 {
-			b = appendControl(b, unix.SOL_IP, unix.IP_TOS, int32(p.cfg.DSCP)<<2)
-		}
-		if p.cfg.TTL != 0 {
-			b = appendControl(b, unix.SOL_IP, unix.IP_TTL, int32(p.cfg.TTL))
-		}
-		return b
+// setAddress writes the peer's address as the kernel takes it.
+func (p *Path) setAddress(scope uint32) {
+	peer, port := p.cfg.Peer.Addr(), p.cfg.Peer.Port()
+	if peer.Is4() {
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(&p.address))
+		a.Family = unix.AF_INET
+		a.Addr = peer.As4()
+		setPort(&a.Port, port)
+		p.addressLen = unix.SizeofSockaddrInet4
+		return
 	}
-	m := ipv6.ControlMessage{TrafficClass: int(p.cfg.DSCP) << 2, HopLimit: int(p.cfg.TTL)}
-	if p.cfg.Local.IsValid() {
-		m.Src = p.cfg.Local.AsSlice()
-	}
-	return m.Marshal()
+	p.address.Family = unix.AF_INET6
+	p.address.Addr = peer.As16()
+	p.address.Scope_id = scope
+	setPort(&p.address.Port, port)
+	p.addressLen = unix.SizeofSockaddrInet6
 }
 
-// appendControl appends a control message of one int.
-func appendControl(b []byte, level, kind int, value int32) []byte {
-	at := len(b)
-	b = append(b, make([]byte, unix.CmsgSpace(4))...)
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[at]))
-	h.Level, h.Type = int32(level), int32(kind)
-	h.SetLen(unix.CmsgLen(4))
-	binary.NativeEndian.PutUint32(b[at+unix.CmsgLen(0):], uint32(value))
+// setPort stores a port in network order, as a sockaddr has it, and port reads
+// it again.
+func setPort(p *uint16, port uint16) {
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(p))[:], port)
+}
+
+func port(p *uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
+}
+
+// control4 returns the control messages of an IPv4 packet: ip(7).
+func (p *Path) control4() (b []byte) {
+	if p.cfg.Local.IsValid() {
+		info := unix.Inet4Pktinfo{Spec_dst: p.cfg.Local.As4()}
+		b = appendControl(b, unix.IPPROTO_IP, unix.IP_PKTINFO, octets(&info))
+	}
+	if p.cfg.DSCP != 0 {
+		b = appendControl(b, unix.IPPROTO_IP, unix.IP_TOS, number(p.cfg.DSCP<<2))
+	}
+	if p.cfg.TTL != 0 {
+		b = appendControl(b, unix.IPPROTO_IP, unix.IP_TTL, number(p.cfg.TTL))
+	}
 	return b
 }
 
-// Peer returns where the path goes.
+// control6 returns the control messages of an IPv6 packet: RFC 3542 section 6.
+func (p *Path) control6() (b []byte) {
+	if p.cfg.Local.IsValid() {
+		info := unix.Inet6Pktinfo{Addr: p.cfg.Local.As16(), Ifindex: p.source}
+		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, octets(&info))
+	}
+	if p.cfg.DSCP != 0 {
+		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, number(p.cfg.DSCP<<2))
+	}
+	if p.cfg.TTL != 0 {
+		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, number(p.cfg.TTL))
+	}
+	return b
+}
+
+// octets returns the memory of v.
+func octets[T any](v *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+}
+
+// number returns n as a C int.
+func number(n uint8) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
+
+// appendControl appends a control message to b: cmsg(3).
+func appendControl(b []byte, level, kind int32, data []byte) []byte {
+	header := unix.Cmsghdr{Level: level, Type: kind}
+	header.SetLen(unix.CmsgLen(len(data)))
+	end := len(b) + unix.CmsgSpace(len(data))
+	b = append(b, octets(&header)...)
+	b = append(b, data...)
+	return append(b, make([]byte, end-len(b))...)
+}
+
+// Peer returns where the path leads.
 func (p *Path) Peer() netip.AddrPort { return p.cfg.Peer }
 
-// Local returns the address that datagrams leave from; not valid: the kernel's
-// choice.
+// Local returns the source that the path was given, the zero Addr if none.
 func (p *Path) Local() netip.Addr { return p.cfg.Local }
 
-// From returns the same path from another of our addresses.
-func (p *Path) From(local netip.Addr) (*Path, error) {
-	cfg := p.cfg
-	cfg.Local = local
-	return p.conn.NewPath(cfg)
-}
-
-// PathMTU returns the MTU that the kernel knows of the path at present, in octets
-// of an IP packet. Its error tells also that there is no route.
+// PathMTU returns what the kernel now takes for the path MTU to the peer, the
+// octets of an IP packet.
 func (c *Conn) PathMTU(p *Path) (int, error) {
-	family, level, discover, mtu := unix.AF_INET, unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_MTU
-	if c.v6 {
-		family, level, discover, mtu = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_MTU
-	}
-	n, err := func() (int, error) {
-		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return 0, err
-		}
-		defer unix.Close(fd)
-		if err := unix.SetsockoptInt(fd, level, discover, unix.IP_PMTUDISC_DO); err != nil {
-			return 0, err
-		}
-		local := p.cfg.Local
-		if !local.IsValid() {
-			local = c.cfg.Local.Addr()
-		}
-		if !local.IsUnspecified() {
-			if err := unix.Bind(fd, sockaddr(local, 0)); err != nil {
-				return 0, err
-			}
-		}
-		const discardPort = 9 // nothing is sent
-		if err := unix.Connect(fd, sockaddr(p.cfg.Peer.Addr(), discardPort)); err != nil {
-			return 0, err
-		}
-		return unix.GetsockoptInt(fd, level, mtu)
-	}()
+	mtu, err := c.pathMTU(p)
 	if err != nil {
-		return 0, fmt.Errorf("transport: path to %s: %w", p.cfg.Peer.Addr(), err)
+		return 0, fmt.Errorf("transport: path MTU to %v: %w", p.cfg.Peer, err)
 	}
-	return n, nil
+	return mtu, nil
 }
 
-func sockaddr(a netip.Addr, port int) unix.Sockaddr {
-	if a.Is4() {
-		return &unix.SockaddrInet4{Addr: a.As4(), Port: port}
+// pathMTU asks a connected socket, because the kernel knows the path of no
+// other.
+func (c *Conn) pathMTU(p *Path) (int, error) {
+	family, level, discover, mtu := unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_MTU
+	if c.v6 {
+		family, level, discover, mtu = unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_MTU
 	}
-	scope, _ := scopeOf(a.Zone()) // an interface that is gone: the kernel refuses the address
-	return &unix.SockaddrInet6{Addr: a.As16(), Port: port, ZoneId: scope}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, level, discover, unix.IP_PMTUDISC_DO); err != nil {
+		return 0, err
+	}
+	local := p.cfg.Local
+	source := p.source
+	if !local.IsValid() {
+		local = c.local.Addr()
+		if source, err = interfaceIndex(local.Zone()); err != nil {
+			return 0, err
+		}
+	}
+	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(local, 0), source)); err != nil {
+		return 0, err
+	}
+	// Any port will do to be connected, and port 0 is none.
+	peer := netip.AddrPortFrom(p.cfg.Peer.Addr(), max(p.cfg.Peer.Port(), 1))
+	if err := unix.Connect(fd, sockaddr(peer, p.address.Scope_id)); err != nil {
+		return 0, err
+	}
+	return unix.GetsockoptInt(fd, level, mtu)
+}
+
+// sockaddr returns a as package unix takes it.
+func sockaddr(a netip.AddrPort, scope uint32) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: scope}
 }

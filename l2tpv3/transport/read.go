@@ -2,214 +2,256 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
 
+// A message is read into a buffer that takes the longest datagram behind its
+// headroom. The step from one to the next is 128 octets off a multiple of a
+// page, so that the headers at their fronts do not all fall into the same set
+// of the processor's cache.
 const (
-	// maxDatagram is the largest that IP can carry.
 	maxDatagram = 65535
+	bufferSize  = pseudowire.Headroom + maxDatagram + 1
+	bufferStep  = bufferSize + 64
 
-	// messages is how many are taken from the kernel at once. With UDP_GRO each
-	// may be dozens of datagrams.
-	messagesGRO   = 16
-	messagesPlain = 32
+	joinedMessages = 16 // a batch where one message may be many datagrams: 1 MiB
+	plainMessages  = 32 // a batch where each is one; few touch more than a page
 
-	// stride is the room of one message. Were it a multiple of the page size,
-	// the fronts of all would compete for the same few lines of the cache.
-	stride = (pseudowire.Headroom+maxDatagram+63)&^63 + 3*64
-
-	controlLen = 128 // pktinfo and the size of GRO's segments
-
-	// maxSegments is what UDP_GRO joins at most.
-	maxSegments = 64
+	joinedDatagrams = 64 // the most datagrams that the kernel joins into one, as a rule
 )
 
-// A Reader takes datagrams from a Conn, for one goroutine.
+// maxReceivedControl is the octets of the control messages that can come with
+// one message: in6_pktinfo or in_pktinfo, and UDP_GRO's size. It has some to
+// spare.
+const maxReceivedControl = 128
+
+// A Reader reads a Conn in batches, with recvmmsg and UDP_GRO. All Readers of a
+// Conn share the deadline of its socket: let one goroutine do the reading.
 type Reader struct {
-	conn     *Conn
-	memory   []byte
-	names    [][unix.SizeofSockaddrInet6]byte
-	controls [][controlLen]byte
-	vectors  []unix.Iovec
-	messages []mmsghdr
-	out      []Datagram
+	conn      *Conn
+	memory    []byte
+	messages  []unix.Mmsghdr
+	vectors   []unix.Iovec
+	names     []unix.RawSockaddrInet6
+	controls  [][maxReceivedControl]byte
+	datagrams []Datagram
+	deadline  time.Time
+	zones     map[uint32]string // the names of interfaces by index
 
-	deadline time.Time
-	receive  func(fd uintptr) bool // made once: a closure costs an allocation
-	n        int
-	errno    unix.Errno
-
-	scope uint32 // the last zone seen
-	zone  string
+	receive func(fd uintptr) bool // receiveBatch, made once
+	n       int                   // how many messages came
+	errno   syscall.Errno
 }
 
-// NewReader returns a Reader of the Conn.
+// NewReader returns a Reader. It holds some 1 MiB of buffers where the kernel
+// joins datagrams, and else twice as much, of which only what datagrams fill is
+// ever touched.
 func (c *Conn) NewReader() *Reader {
-	n := messagesPlain
+	n, datagrams := plainMessages, plainMessages
 	if c.gro {
-		n = messagesGRO
+		n, datagrams = joinedMessages, joinedMessages*joinedDatagrams
 	}
 	r := &Reader{
-		conn:     c,
-		memory:   make([]byte, n*stride),
-		names:    make([][unix.SizeofSockaddrInet6]byte, n),
-		controls: make([][controlLen]byte, n),
-		vectors:  make([]unix.Iovec, n),
-		messages: make([]mmsghdr, n),
-		out:      make([]Datagram, 0, n*maxSegments),
+		conn:      c,
+		memory:    make([]byte, n*bufferStep),
+		messages:  make([]unix.Mmsghdr, n),
+		vectors:   make([]unix.Iovec, n),
+		names:     make([]unix.RawSockaddrInet6, n),
+		controls:  make([][maxReceivedControl]byte, n),
+		datagrams: make([]Datagram, 0, datagrams),
+		zones:     make(map[uint32]string),
 	}
 	for i := range r.messages {
-		r.vectors[i].Base = &r.memory[i*stride+pseudowire.Headroom]
+		r.vectors[i].Base = &r.buffer(i)[pseudowire.Headroom]
 		r.vectors[i].SetLen(maxDatagram)
-		h := &r.messages[i].header
-		h.Name = &r.names[i][0]
+		h := &r.messages[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.vectors[i]
 		h.SetIovlen(1)
 		h.Control = &r.controls[i][0]
 	}
-	r.receive = func(fd uintptr) bool {
-		r.n, r.errno = mmsg(unix.SYS_RECVMMSG, fd, r.messages)
-		return r.errno != unix.EAGAIN
-	}
+	r.receive = r.receiveBatch
 	return r
 }
 
-// Read waits for datagrams and returns all that are there, up to some dozens of
-// messages. They are good until the next Read. After the deadline, if there is
-// one, the error is os.ErrDeadlineExceeded; after Close it is net.ErrClosed.
+// buffer returns the memory of message i, headroom included.
+func (r *Reader) buffer(i int) []byte { return r.memory[i*bufferStep:][:bufferSize] }
+
+// Read waits for datagrams and returns those that are there. They may be used
+// until the next Read. At the deadline it returns os.ErrDeadlineExceeded, and
+// once the Conn is closed net.ErrClosed; the zero deadline is none. What the
+// network tells of packets that were sent does not end reading.
 func (r *Reader) Read(deadline time.Time) ([]Datagram, error) {
 	if !deadline.Equal(r.deadline) {
 		if err := r.conn.socket.SetReadDeadline(deadline); err != nil {
-			return nil, err
+			return nil, readError(err)
 		}
 		r.deadline = deadline
 	}
-	for i := range r.messages {
-		h := &r.messages[i].header
-		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(controlLen)
+	for {
+		if err := r.conn.raw.Read(r.receive); err != nil {
+			return nil, readError(err)
+		}
+		if r.errno != 0 {
+			return nil, os.NewSyscallError("transport: recvmmsg", r.errno)
+		}
+		r.datagrams = r.datagrams[:0]
+		for i := range r.n {
+			r.unpack(i)
+		}
+		if len(r.datagrams) > 0 {
+			return r.datagrams, nil
+		}
 	}
-	if err := r.conn.raw.Read(r.receive); err != nil {
-		return nil, closed(err)
-	}
-	if r.errno != 0 {
-		// What came back for something that was sent: no reason not to read on.
-		return nil, nil
-	}
-	r.out = r.out[:0]
-	for i := range r.messages[:r.n] {
-		r.take(i)
-	}
-	return r.out, nil
 }
 
-// closed names the error of a closed socket, which poll hides in one of its own.
-func closed(err error) error {
-	if op, ok := err.(*net.OpError); ok {
-		return op.Err
+// readError takes off err what package net puts around what callers ask for.
+func readError(err error) error {
+	for _, want := range []error{os.ErrDeadlineExceeded, net.ErrClosed} {
+		if errors.Is(err, want) {
+			return want
+		}
 	}
 	return err
 }
 
-// take appends the datagrams of a message to out.
-func (r *Reader) take(i int) {
+// receiveBatch fills the messages with what is there, and reports whether there
+// was something.
+func (r *Reader) receiveBatch(fd uintptr) bool {
+	for i := range r.messages { // the kernel overwrote these
+		h := &r.messages[i].Hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(maxReceivedControl)
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd,
+			uintptr(unsafe.Pointer(&r.messages[0])), uintptr(len(r.messages)), unix.MSG_DONTWAIT, 0, 0)
+		r.n, r.errno = int(n), errno
+		switch errno {
+		case 0:
+			return true
+		case unix.EAGAIN:
+			return false
+		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
+			return true // our mistake, and would come again for ever
+		}
+		// What an ICMP message told of some packet, and is told only once.
+	}
+}
+
+// unpack appends the datagrams of message i.
+func (r *Reader) unpack(i int) {
 	m := &r.messages[i]
-	if m.header.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	if m.Hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return
 	}
-	var d Datagram
-	var size int
-	d.To, size = r.parseControl(r.controls[i][:m.header.Controllen])
-	d.From = r.parseName(&r.names[i])
-	start := i*stride + pseudowire.Headroom
-	end := start + int(m.length)
-	buf := r.memory[i*stride : end : end]
-	if r.conn.raw115() && !r.conn.v6 {
-		n, ok := headerLen(r.memory[start:end])
+	d := Datagram{From: r.from(i)}
+	size := r.parseControl(r.controls[i][:m.Hdr.Controllen], &d)
+	start, end := pseudowire.Headroom, pseudowire.Headroom+int(m.Len)
+	buf := r.buffer(i)
+	if r.conn.cfg.Encap == wire.IP && !r.conn.v6 {
+		payload, length, ok := stripIPv4(buf[start:end])
 		if !ok {
 			return
 		}
-		d.Frame = pseudowire.NewFrame(buf, pseudowire.Headroom+n)
-		r.out = append(r.out, d)
+		start, end = start+payload, start+length
+	}
+	if size <= 0 || size >= end-start {
+		d.Frame = pseudowire.NewFrame(buf[:end], start)
+		r.datagrams = append(r.datagrams, d)
 		return
 	}
-	if size <= 0 || size >= int(m.length) {
-		d.Frame = pseudowire.NewFrame(buf, pseudowire.Headroom)
-		r.out = append(r.out, d)
-		return
-	}
-	for at := start; at < end; at += size {
-		// No headroom: before a segment stands the one before it.
-		stop := min(at+size, end)
-		d.Frame = pseudowire.NewFrame(r.memory[at:stop:stop], 0)
-		r.out = append(r.out, d)
+	d.Frame = pseudowire.NewFrame(buf[:start+size], start)
+	r.datagrams = append(r.datagrams, d)
+	for at := start + size; at < end; at += size {
+		// What stands in front is the datagram before this one, which must
+		// not be overwritten: the buffer of this frame begins with it.
+		d.Frame = pseudowire.NewFrame(buf[at:min(at+size, end)], 0)
+		r.datagrams = append(r.datagrams, d)
 	}
 }
 
-// headerLen returns the length of the IPv4 header that a raw socket leaves in
-// front of a datagram.
-func headerLen(b []byte) (n int, ok bool) {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return 0, false
-	}
-	n = int(b[0]&0x0f) * 4
-	return n, n >= 20 && n <= len(b)
-}
-
-// parseName returns the sender's address.
-func (r *Reader) parseName(name *[unix.SizeofSockaddrInet6]byte) netip.AddrPort {
-	port := binary.BigEndian.Uint16(name[2:])
-	if r.conn.raw115() {
-		port = 0
-	}
+// from returns the source of message i.
+func (r *Reader) from(i int) netip.AddrPort {
+	name := &r.names[i]
 	if !r.conn.v6 {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(name[4:8])), port)
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), r.sourcePort(&a.Port))
 	}
-	a := netip.AddrFrom16([16]byte(name[8:24]))
-	if scope := binary.NativeEndian.Uint32(name[24:]); scope != 0 {
-		a = a.WithZone(r.zoneOf(scope))
-	}
-	return netip.AddrPortFrom(a, port)
+	return netip.AddrPortFrom(r.addr6(name.Addr, name.Scope_id), r.sourcePort(&name.Port))
 }
 
-// zoneOf returns the name of an interface, as a configuration has it.
-func (r *Reader) zoneOf(scope uint32) string {
-	if scope != r.scope {
-		r.scope, r.zone = scope, strconv.FormatUint(uint64(scope), 10)
-		if i, err := net.InterfaceByIndex(int(scope)); err == nil {
-			r.zone = i.Name
+func (r *Reader) sourcePort(p *uint16) uint16 {
+	if r.conn.cfg.Encap == wire.IP {
+		return 0
+	}
+	return port(p)
+}
+
+// addr6 returns an IPv6 address, with its zone if it means something on one
+// link only.
+func (r *Reader) addr6(b [16]byte, index uint32) netip.Addr {
+	a := netip.AddrFrom16(b)
+	if index == 0 || !a.IsLinkLocalUnicast() {
+		return a
+	}
+	zone, ok := r.zones[index]
+	if !ok {
+		zone = strconv.Itoa(int(index))
+		if i, err := net.InterfaceByIndex(int(index)); err == nil {
+			zone = i.Name
 		}
+		r.zones[index] = zone
 	}
-	return r.zone
+	return a.WithZone(zone)
 }
 
-// parseControl returns the address that a message was sent to, and the size of
-// the segments that UDP_GRO joined in it, 0 if it is one datagram.
-func (r *Reader) parseControl(b []byte) (to netip.Addr, segment int) {
+// parseControl reads the control messages b into d and returns the size of the
+// datagrams that were joined, 0 if none were.
+func (r *Reader) parseControl(b []byte, d *Datagram) (size int) {
 	for len(b) >= unix.SizeofCmsghdr {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
-		n := int(h.Len)
-		if n < unix.SizeofCmsghdr || n > len(b) {
-			return to, segment
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			return size
 		}
-		data := b[unix.CmsgLen(0):n]
 		switch {
-		case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			to = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst: ours, also for a broadcast
-		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-			to = netip.AddrFrom16([16]byte(data[:16]))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			// Spec_dst is an address of ours even where Addr, to which
+			// the packet was sent, is a broadcast address.
+			d.To = netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+			d.To = r.addr6(info.Addr, info.Ifindex)
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
-			segment = int(binary.NativeEndian.Uint32(data))
+			size = int(int32(binary.NativeEndian.Uint32(data)))
 		}
-		b = b[min(unix.CmsgSpace(len(data)), len(b)):]
+		b = rest
 	}
-	return to, segment
+	return size
+}
+
+// stripIPv4 returns where in b, an IPv4 packet as a raw socket gives it, the
+// payload begins and the packet ends. RFC 791 section 3.1.
+func stripIPv4(b []byte) (payload, length int, ok bool) {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return 0, 0, false
+	}
+	payload = int(b[0]&0x0f) * 4
+	length = int(binary.BigEndian.Uint16(b[2:]))
+	if payload < 20 || length < payload || length > len(b) {
+		return 0, 0, false
+	}
+	return payload, length, true
 }

@@ -2,177 +2,234 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
+	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// maxWrite is how many messages one sendmmsg takes.
-	maxWrite = 64
+	maxMessages = 64 // in one sendmmsg
+	maxVectors  = 1024
 
-	// Linux cuts a message into at most 64 segments (UDP_MAX_SEGMENTS of the
-	// older kernels), and the whole must fit an IP packet.
-	segmentedOctets = 65000
-
-	pathControlLen = 128
+	// What one segmented message may hold: the kernel's UDP_MAX_SEGMENTS, and
+	// somewhat less than the octets of the longest IP packet.
+	maxSegments  = 64
+	maxSegmented = 65000
 )
 
-// A Writer gives packets to a Conn, for one goroutine at a time.
+// patience is how long one Write waits for room in the socket's buffer.
+const patience = 100 * time.Millisecond
+
+// A Writer writes to a Conn in batches, with sendmmsg and UDP_SEGMENT.
 type Writer struct {
 	conn     *Conn
-	vectors  [2 * maxWrite]unix.Iovec
-	messages [maxWrite]mmsghdr
-	first    [maxWrite + 1]int              // which packet a message begins with
-	controls [maxWrite][pathControlLen]byte // of segmented messages
-	send     func(fd uintptr) bool          // made once: a closure costs an allocation
-	queue    []mmsghdr
-	n        int
-	errno    unix.Errno
+	messages [maxMessages]unix.Mmsghdr
+	packets  [maxMessages]int // how many packets each message is
+	vectors  [maxVectors]unix.Iovec
+	controls [maxMessages][]byte
+	deadline time.Time // for waiting in this Write; zero: it has not waited
+
+	try   func(fd uintptr)      // sendBatch, made once
+	wait  func(fd uintptr) bool // the same until there is room
+	queue []unix.Mmsghdr        // what sendBatch is to send
+	n     int                   // how many messages of it went
+	errno syscall.Errno
 }
 
-// NewWriter returns a Writer to the Conn.
+// NewWriter returns a Writer.
 func (c *Conn) NewWriter() *Writer {
 	w := &Writer{conn: c}
-	w.send = func(fd uintptr) bool {
-		w.n, w.errno = mmsg(unix.SYS_SENDMMSG, fd, w.queue)
+	memory := make([]byte, maxMessages*maxControl)
+	for i := range w.controls {
+		w.controls[i] = memory[i*maxControl:][:maxControl]
+	}
+	w.try = w.sendBatch
+	w.wait = func(fd uintptr) bool {
+		w.sendBatch(fd)
 		return w.errno != unix.EAGAIN
 	}
 	return w
 }
 
-// Write sends packets along a path, and waits while the socket is full: what
-// comes meanwhile queues in the device it comes from, which drops by its rules.
-// Runs of packets of one size go to the kernel as one message that it cuts
-// (UDP_SEGMENT). It keeps nothing of the packets.
-func (w *Writer) Write(p *Path, packets []Packet) (s Sent) {
+// Write sends packets to p in their order, and tells what became of them. A
+// packet that is refused does not hold up those after it. It uses the packets'
+// octets, and does not change them, until it returns.
+func (w *Writer) Write(p *Path, packets []Packet) (sent Sent) {
+	w.deadline = time.Time{}
+	single := 0 // so many at the front go one by one
 	for len(packets) > 0 {
-		n := min(len(packets), maxWrite)
-		w.write(p, packets[:n], w.conn.segment.Load(), &s)
+		messages := w.pack(p, packets, single)
+		done, refused := w.send(&sent, messages)
+		packets = packets[done:]
+		single = max(refused, single-done)
+	}
+	return sent
+}
+
+// pack makes messages of packets, as many as there is room for, and returns how
+// many messages there are. Neighbours of equal length become one message, except
+// for the first few, singly.
+func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
+	vectors := w.vectors[:0]
+	for messages < maxMessages && len(vectors) <= maxVectors-2*maxSegments && len(packets) > 0 {
+		n := 1
+		if single <= 0 && w.conn.segment.Load() {
+			n = run(packets)
+		}
+		first := len(vectors)
+		for _, packet := range packets[:n] {
+			vectors = appendVector(vectors, packet.Head)
+			vectors = appendVector(vectors, packet.Body)
+		}
+		h := &w.messages[messages].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&p.address))
+		h.Namelen = p.addressLen
+		h.Iov = &w.vectors[first]
+		h.SetIovlen(len(vectors) - first)
+		control := p.control
+		if n > 1 {
+			control = w.controls[messages][:copy(w.controls[messages], p.segmented)]
+			binary.NativeEndian.PutUint16(control[p.sizeOffset:], uint16(packets[0].len()))
+		}
+		h.Control = unsafe.SliceData(control)
+		h.SetControllen(len(control))
+		w.packets[messages] = n
+		messages++
 		packets = packets[n:]
+		single -= n
 	}
-	return s
+	return messages
 }
 
-func (p *Packet) len() int { return len(p.Head) + len(p.Body) }
-
-// write sends at most maxWrite packets.
-func (w *Writer) write(p *Path, packets []Packet, segment bool, s *Sent) {
-	count := w.gather(p, packets, segment)
-	for at := 0; at < count; {
-		w.queue = w.messages[at:count]
-		if err := w.conn.raw.Write(w.send); err != nil {
-			w.refuse(packets[w.first[at]:], unix.EBADF, s)
-			return
-		}
-		switch {
-		case w.errno == 0:
-			sent := packets[w.first[at]:w.first[at+w.n]]
-			s.Packets += len(sent)
-			for i := range sent {
-				s.Octets += sent[i].len()
-			}
-			at += w.n
-		case w.errno == unix.EINTR:
-		case w.first[at+1]-w.first[at] == 1:
-			w.refuse(packets[w.first[at]:w.first[at+1]], w.errno, s)
-			at++
-		default:
-			next := w.first[at+1]
-			w.oneByOne(p, packets[w.first[at]:next], s)
-			packets = packets[next:]
-			count, at = w.gather(p, packets, w.conn.segment.Load()), 0
-		}
-	}
-}
-
-// oneByOne sends packets that the kernel refused as one segmented message, so that
-// each is judged for itself.
-func (w *Writer) oneByOne(p *Path, packets []Packet, s *Sent) {
-	if w.errno == unix.EIO || w.errno == unix.EOPNOTSUPP {
-		w.conn.segment.Store(false) // the device cannot checksum: never again
-	}
-	w.write(p, packets, false, s)
-}
-
-// refuse counts packets that the kernel did not take.
-func (w *Writer) refuse(packets []Packet, errno unix.Errno, s *Sent) {
-	s.Err = errno
-	n := len(packets)
-	switch errno {
-	case unix.EMSGSIZE:
-		s.TooBig += n
-	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EADDRNOTAVAIL, unix.ENETDOWN, unix.ENODEV, unix.EINVAL:
-		s.Unreachable += n // EINVAL: the address in pktinfo is not ours any more
-	case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
-		s.NoBuffer += n
-	default:
-		s.Failed += n
-	}
-}
-
-// gather lays packets out as messages and returns how many they are.
-func (w *Writer) gather(p *Path, packets []Packet, segment bool) (count int) {
-	vector := 0
-	for i := 0; i < len(packets); count++ {
-		run := 1
-		if segment {
-			run = runLen(packets[i:])
-		}
-		h := &w.messages[count].header
-		h.Name, h.Namelen = &p.name[0], p.nameLen
-		h.Iov = &w.vectors[vector]
-		begin := vector
-		for k := range packets[i : i+run] {
-			for _, b := range [2][]byte{packets[i+k].Head, packets[i+k].Body} {
-				if len(b) > 0 {
-					w.vectors[vector].Base = unsafe.SliceData(b)
-					w.vectors[vector].SetLen(len(b))
-					vector++
-				}
-			}
-		}
-		h.SetIovlen(vector - begin)
-		w.control(count, p, packets[i].len(), run)
-		w.first[count] = i
-		i += run
-	}
-	w.first[count] = len(packets)
-	return count
-}
-
-// runLen returns how many packets from the first on can be one segmented message:
-// all as long as the first, but for a last that may be shorter.
-func runLen(packets []Packet) int {
+// run returns how many of the packets, of which there is one, the kernel can cut
+// from one message: all as long as the first, but the last may be shorter.
+func run(packets []Packet) int {
 	size := packets[0].len()
 	total := size
-	for i := 1; i < len(packets); i++ {
-		n := packets[i].len()
-		if total += n; n > size || n == 0 || total > segmentedOctets {
-			return i
+	for i, packet := range packets[1:] {
+		n := packet.len()
+		total += n
+		if n == 0 || n > size || total > maxSegmented || i+1 == maxSegments {
+			return i + 1
 		}
 		if n < size {
-			return i + 1
+			return i + 2
 		}
 	}
 	return len(packets)
 }
 
-// control sets the control messages of message i: the path's and, for more than
-// one packet, the size at which to cut.
-func (w *Writer) control(i int, p *Path, size, run int) {
-	h := &w.messages[i].header
-	if run == 1 {
-		h.Control = unsafe.SliceData(p.control)
-		h.SetControllen(len(p.control))
-		return
+func (p *Packet) len() int { return len(p.Head) + len(p.Body) }
+
+// appendVector appends b, if it has octets, as a part of a message.
+func appendVector(vectors []unix.Iovec, b []byte) []unix.Iovec {
+	if len(b) == 0 {
+		return vectors
 	}
-	b := w.controls[i][:]
-	n := copy(b, p.control)
-	c := (*unix.Cmsghdr)(unsafe.Pointer(&b[n]))
-	c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
-	c.SetLen(unix.CmsgLen(2))
-	binary.NativeEndian.PutUint16(b[n+unix.CmsgLen(0):], uint16(size))
-	h.Control = &b[0]
-	h.SetControllen(n + unix.CmsgSpace(2))
+	v := unix.Iovec{Base: unsafe.SliceData(b)}
+	v.SetLen(len(b))
+	return append(vectors, v)
+}
+
+// send sends the messages and counts in sent. It returns the number of packets
+// that are done with, sent or refused. If the kernel does not cut a message, it
+// ends before that one and returns as how many packets it must go, one by one.
+func (w *Writer) send(sent *Sent, messages int) (done, refused int) {
+	for next := 0; next < messages; {
+		n, err := w.sendSome(w.messages[next:messages])
+		for range n {
+			sent.Packets += w.packets[next]
+			sent.Octets += int(w.messages[next].Len)
+			done += w.packets[next]
+			next++
+		}
+		if err == nil {
+			continue
+		}
+		packets := w.packets[next]
+		if packets > 1 && w.cannotCut(err) {
+			return done, packets
+		}
+		sent.refuse(packets, err)
+		done += packets
+		next++
+	}
+	return done, 0
+}
+
+// sendSome sends messages up to the first that is refused, and returns how many
+// went. Err is nil if any did: why the next was refused shows when it is tried
+// again.
+func (w *Writer) sendSome(messages []unix.Mmsghdr) (n int, err error) {
+	w.queue = messages
+	if err := w.conn.raw.Control(w.try); err != nil {
+		return 0, err
+	}
+	if w.errno == unix.EAGAIN && w.awaitRoom() {
+		// Several Writers may wait at a time, and share the deadline of the
+		// socket: it is then that of the last.
+		if err := w.conn.raw.Write(w.wait); errors.Is(err, net.ErrClosed) {
+			return 0, err
+		}
+	}
+	if w.errno != 0 {
+		return 0, w.errno
+	}
+	return w.n, nil
+}
+
+// awaitRoom sets the socket's deadline to the end of this Write's patience, and
+// reports whether it has any left.
+func (w *Writer) awaitRoom() bool {
+	now := time.Now()
+	if w.deadline.IsZero() {
+		w.deadline = now.Add(patience)
+	}
+	return now.Before(w.deadline) && w.conn.socket.SetWriteDeadline(w.deadline) == nil
+}
+
+// sendBatch sends what is in the queue.
+func (w *Writer) sendBatch(fd uintptr) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+			uintptr(unsafe.Pointer(&w.queue[0])), uintptr(len(w.queue)), unix.MSG_DONTWAIT, 0, 0)
+		w.n, w.errno = int(n), errno
+		if errno != unix.EINTR {
+			return
+		}
+	}
+}
+
+// cannotCut reports whether a segmented message was refused because it is one,
+// so that its packets may still go one by one. A device that cannot do it at all
+// is not asked again.
+func (w *Writer) cannotCut(err error) bool {
+	switch err {
+	case unix.EIO, unix.EOPNOTSUPP:
+		w.conn.segment.Store(false)
+		return true
+	case unix.EINVAL, unix.EMSGSIZE: // a segment is larger than the path MTU, or the source is gone
+		return true
+	}
+	return false
+}
+
+// refuse counts n packets that were not sent.
+func (s *Sent) refuse(n int, err error) {
+	s.Err = err
+	switch err {
+	case unix.EMSGSIZE:
+		s.TooBig += n
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EADDRNOTAVAIL, unix.ENETDOWN,
+		unix.EINVAL: // how the kernel says that the source is no address of ours
+		s.Unreachable += n
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+		s.NoBuffer += n
+	default:
+		s.Failed += n
+	}
 }

@@ -11,6 +11,9 @@ const HeaderLen = 14
 // TagLen is the length of one 802.1Q tag.
 const TagLen = 4
 
+// minFrame is the shortest frame on a wire, without its FCS.
+const minFrame = 60
+
 const (
 	etherTypeIPv4 = 0x0800
 	etherTypeIPv6 = 0x86dd
@@ -58,7 +61,10 @@ func Plausible(b []byte) bool {
 	case t == etherTypeIPv6:
 		return len(b) > payload && b[payload]>>4 == 6
 	case t < minEtherType:
-		return int(t) <= len(b)-payload
+		// IEEE 802.3: the length of an LLC frame, 3 at least; only a frame of
+		// minimum size is padded.
+		rest := len(b) - payload
+		return t >= 3 && (int(t) == rest || int(t) < rest && len(b) <= minFrame+2*TagLen)
 	}
 	return true
 }

@@ -24,7 +24,7 @@ var frames = []struct {
 	{"sent by a group", "0200000000aa 0300000000bb 0800 4500", true, false},
 	{"IPv4 that is none", "0200000000aa 0200000000bb 0800 6500", true, false},
 	{"four octets late", "00000000aabb 0200000000bb 0806", false, true},
-	{"read four octets early", "000000000200 000000aa0200 0000 00bb0800450000", false, true},
+	{"read four octets early", "000000000200 000000aa0200 0000 00bb0800450000", false, false},
 	{"short", "0200000000aa 0200000000bb 08", false, false},
 	{"tag cut off", "0200000000aa 0200000000bb 8100 00", false, false},
 	{"nothing", "", false, false},
