@@ -171,6 +171,9 @@ func appendControl(b []byte, level, kind int32, data []byte) []byte {
 	return append(b, make([]byte, end-len(b))...)
 }
 
+// Config returns what the path was made from.
+func (p *Path) Config() PathConfig { return p.cfg }
+
 // Peer returns where the path leads.
 func (p *Path) Peer() netip.AddrPort { return p.cfg.Peer }
 

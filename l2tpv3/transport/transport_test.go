@@ -133,7 +133,7 @@ func TestAnswersFromTheAddressAddressed(t *testing.T) {
 	if d.To != to.Addr() {
 		t.Fatalf("addressed %s, want %s", d.To, to.Addr())
 	}
-	answer, err := path(t, server, d.From).From(d.To)
+	answer, err := server.NewPath(PathConfig{Peer: d.From, Local: d.To})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-func TestRunLen(t *testing.T) {
+func TestRun(t *testing.T) {
 	for _, v := range []struct {
 		sizes []int
 		want  int
@@ -307,30 +307,30 @@ func TestRunLen(t *testing.T) {
 		for _, n := range v.sizes {
 			packets = append(packets, Packet{Head: make([]byte, n/2), Body: make([]byte, n-n/2)})
 		}
-		if got := runLen(packets); got != v.want {
+		if got := run(packets); got != v.want {
 			t.Errorf("sizes %v: %d in a run, want %d", v.sizes, got, v.want)
 		}
 	}
 }
 
-func FuzzHeaderLen(f *testing.F) {
-	f.Add([]byte{0x45, 19: 0})
-	f.Add([]byte{0x4f, 19: 0})
+func FuzzStripIPv4(f *testing.F) {
+	f.Add([]byte{0x45, 3: 20, 19: 0})
+	f.Add([]byte{0x4f, 3: 60, 19: 0})
 	f.Add([]byte{0x65})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n, ok := headerLen(b); ok && (n < 20 || n > len(b)) {
-			t.Errorf("%x: a header of %d in %d octets", b, n, len(b))
+		if payload, length, ok := stripIPv4(b); ok && (payload < 20 || length < payload || length > len(b)) {
+			t.Errorf("%x: payload from %d to %d in %d octets", b, payload, length, len(b))
 		}
 	})
 }
 
 func FuzzParseControl(f *testing.F) {
-	p := &Path{conn: &Conn{}, cfg: PathConfig{Local: netip.MustParseAddr("192.0.2.1"), DSCP: 1, TTL: 1}}
-	f.Add(p.controlMessages())
+	p := &Path{cfg: PathConfig{Local: netip.MustParseAddr("192.0.2.1"), DSCP: 1, TTL: 1}}
+	f.Add(p.control4())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := make([]byte, len(b)) // aligned as the kernel's are
 		copy(c, b)
-		(&Reader{}).parseControl(c)
+		(&Reader{zones: map[uint32]string{}}).parseControl(c, new(Datagram))
 	})
 }
 

@@ -6,7 +6,6 @@ package user
 
 import (
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,7 +76,7 @@ type route struct {
 	peer    netip.AddrPort
 	follow  bool // the socket is bound to no address: answer from the one addressed
 	header  []byte
-	senders *sync.Pool
+	spares  *spares
 	inbound *inbound
 }
 
@@ -96,6 +95,27 @@ type sender struct {
 	writer  *transport.Writer
 	packets [batch]transport.Packet
 	heads   [batch][wire.MaxDataHeaderLen]byte // for frames without headroom
+}
+
+// spares are senders that no one uses now: one for each goroutine that is likely
+// to send at the same time.
+type spares [4]atomic.Pointer[sender]
+
+func (p *spares) get() *sender {
+	for i := range p {
+		if s := p[i].Swap(nil); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+func (p *spares) put(s *sender) {
+	for i := range p {
+		if p[i].CompareAndSwap(nil, s) {
+			return
+		}
+	}
 }
 
 // Open implements dataplane.Plane.
@@ -132,7 +152,7 @@ func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
 		peer:    path.Peer(),
 		follow:  c.Local.Addr().IsUnspecified(),
 		header:  wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.Sublayer),
-		senders: &sync.Pool{New: func() any { return &sender{writer: conn.NewWriter()} }},
+		spares:  new(spares),
 	}
 	if former := l.route.Load(); former != nil && former.conn == conn {
 		r.inbound = former.inbound
@@ -157,7 +177,10 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 		l.drops.add(pseudowire.DropNoPeer, len(frames))
 		return 0
 	}
-	s := r.senders.Get().(*sender)
+	s := r.spares.get()
+	if s == nil {
+		s = &sender{writer: r.conn.NewWriter()}
+	}
 	for len(frames) > 0 {
 		n := min(len(frames), batch)
 		for i, f := range frames[:n] {
@@ -168,7 +191,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 		sent += result.Packets
 		frames = frames[n:]
 	}
-	r.senders.Put(s)
+	r.spares.put(s)
 	return sent
 }
 
@@ -280,7 +303,9 @@ func (r *Receiver) judge(l *Link, d *transport.Datagram) pseudowire.Drop {
 
 // answerFrom makes what we send leave from the address that the peer sends to.
 func (l *Link) answerFrom(r *route, local netip.Addr) {
-	path, err := r.path.From(local)
+	cfg := r.path.Config()
+	cfg.Local = local
+	path, err := r.conn.NewPath(cfg)
 	if err != nil {
 		return
 	}
