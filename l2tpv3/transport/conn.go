@@ -110,10 +110,12 @@ func (c *Conn) options() []option {
 		return options
 	}
 	options := []option{
-		{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
 		{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
 		{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover}, // numbered as for IPv4
 		{"IPV6_DONTFRAG", unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dontFragment},
+	}
+	if c.cfg.Encap == wire.UDP { // a raw socket is of IPv6 alone, and refuses to be told
+		options = append(options, option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1})
 	}
 	if c.zeroChecksum() {
 		options = append(options, option{"UDP_NO_CHECK6_TX", unix.SOL_UDP, unix.UDP_NO_CHECK6_TX, 1})

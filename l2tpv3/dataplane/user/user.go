@@ -147,12 +147,12 @@ func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
 	}
 	c := conn.Config()
 	r := &route{
-		conn:    conn,
-		path:    path,
-		peer:    path.Peer(),
-		follow:  c.Local.Addr().IsUnspecified(),
-		header:  wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.Sublayer),
-		spares:  new(spares),
+		conn:   conn,
+		path:   path,
+		peer:   path.Peer(),
+		follow: c.Local.Addr().IsUnspecified(),
+		header: wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.Sublayer),
+		spares: new(spares),
 	}
 	if former := l.route.Load(); former != nil && former.conn == conn {
 		r.inbound = former.inbound
