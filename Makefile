@@ -2,7 +2,6 @@
 GO        ?= go
 BIN       := bin/spanwire
 FUZZTIME  ?= 30s
-VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # What the tests need beside Go, as Debian names it: the judge of captures, the
@@ -16,7 +15,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/spanwire
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/spanwire
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/spanwire
 
 demo: build ## Join two LANs on this machine and show it, in under 20 seconds
 	./$(BIN) demo

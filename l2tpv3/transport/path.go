@@ -51,7 +51,11 @@ func (c *Conn) NewPath(cfg PathConfig) (*Path, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: path to %v: from %v: %w", cfg.Peer, cfg.Local, err)
 	}
-	p.setAddress(scope)
+	port := cfg.Peer.Port()
+	if c.cfg.Encap == wire.IP {
+		port = 0 // a raw socket takes it for a protocol
+	}
+	p.setAddress(port, scope)
 	if c.v6 {
 		p.control = p.control6()
 	} else {
@@ -96,8 +100,8 @@ func interfaceIndex(zone string) (uint32, error) {
 }
 
 // setAddress writes the peer's address as the kernel takes it.
-func (p *Path) setAddress(scope uint32) {
-	peer, port := p.cfg.Peer.Addr(), p.cfg.Peer.Port()
+func (p *Path) setAddress(port uint16, scope uint32) {
+	peer := p.cfg.Peer.Addr()
 	if peer.Is4() {
 		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(&p.address))
 		a.Family = unix.AF_INET

@@ -60,12 +60,12 @@ func (c *Conn) NewWriter() *Writer {
 // octets, and does not change them, until it returns.
 func (w *Writer) Write(p *Path, packets []Packet) (sent Sent) {
 	w.deadline = time.Time{}
-	single := 0 // so many at the front go one by one
+	single := 0 // so many at the front go one by one; a batch has room for them all
 	for len(packets) > 0 {
 		messages := w.pack(p, packets, single)
-		done, refused := w.send(&sent, messages)
+		var done int
+		done, single = w.send(&sent, messages)
 		packets = packets[done:]
-		single = max(refused, single-done)
 	}
 	return sent
 }

@@ -1,0 +1,94 @@
+// Package link is what Spanwire does to Linux's own devices: bridges that are
+// made if they are missing, and left as they were found.
+package link
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// mark is the alias of a bridge that a Spanwire has made, by which the next one
+// knows it, also after a kill -9.
+const mark = "spanwire"
+
+// forwardLLDP is a bridge's group_fwd_mask with the bit of 01:80:c2:00:00:0e. The
+// kernel keeps STP (00) by rule of the bridge's own STP, which is off, and pause
+// and LACP frames (01, 02) always.
+const forwardLLDP = 1 << 0xe
+
+// A Bridge is a handle to a Linux bridge.
+type Bridge struct {
+	name string
+	link netlink.Link
+	ours bool
+}
+
+// OpenBridge returns the bridge of that name, and makes it if it is missing: up,
+// without STP, forwarding LLDP, its address derived from owner and name so that it
+// is the same after each start.
+func OpenBridge(name, owner string) (*Bridge, error) {
+	l, err := netlink.LinkByName(name)
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		return makeBridge(name, owner)
+	case err != nil:
+		return nil, fmt.Errorf("bridge %s: %w", name, err)
+	case l.Type() != "bridge":
+		return nil, fmt.Errorf("bridge %s: an interface of this name exists (type %s), want a bridge or a free name", name, l.Type())
+	}
+	return &Bridge{name: name, link: l, ours: l.Attrs().Alias == mark}, nil
+}
+
+func makeBridge(name, owner string) (_ *Bridge, err error) {
+	sum := sha256.Sum256([]byte(owner + "\x00bridge\x00" + name))
+	sum[0] = sum[0]&^1 | 2
+	mask := uint16(forwardLLDP)
+	l := &netlink.Bridge{
+		LinkAttrs:    netlink.NewLinkAttrs(),
+		GroupFwdMask: &mask,
+	}
+	l.Name, l.HardwareAddr = name, net.HardwareAddr(sum[:6])
+	if err := netlink.LinkAdd(l); errors.Is(err, unix.EEXIST) {
+		return OpenBridge(name, owner) // another Spanwire was quicker
+	} else if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", name, err)
+	}
+	b := &Bridge{name: name, link: l, ours: true}
+	if err := errors.Join(netlink.LinkSetAlias(l, mark), netlink.LinkSetUp(l)); err != nil {
+		return nil, errors.Join(fmt.Errorf("bridge %s: %w", name, err), netlink.LinkDel(l))
+	}
+	return b, nil
+}
+
+// Name returns the bridge's name.
+func (b *Bridge) Name() string { return b.name }
+
+// Ours reports whether a Spanwire made the bridge.
+func (b *Bridge) Ours() bool { return b.ours }
+
+// Close leaves a bridge that was found as it is. One that a Spanwire made it
+// removes, unless it still has ports: then another needs it, and if that is a
+// Spanwire, it goes with that.
+func (b *Bridge) Close() error {
+	if !b.ours {
+		return nil
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", b.name, err)
+	}
+	for _, l := range links {
+		if l.Attrs().MasterIndex == b.link.Attrs().Index {
+			return nil
+		}
+	}
+	if err := netlink.LinkDel(b.link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("bridge %s: %w", b.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,290 @@
+// Package tap is the local segment: a TAP device as a bridge.Port.
+package tap
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/songgao/water"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"spanwire/pseudowire"
+)
+
+const (
+	// batch is how many frames are read before they are handed on.
+	batch = 64
+
+	// maxFrame is the longest that a TAP of the largest MTU gives.
+	maxFrame = 65535 + 18
+
+	// stride is the room of one frame. Were it a multiple of the page size, the
+	// fronts of all would compete for the same few lines of the cache.
+	stride = (pseudowire.Headroom+maxFrame+63)&^63 + 64
+)
+
+// A Config says how a TAP is to be.
+type Config struct {
+	Name      string
+	MAC       net.HardwareAddr
+	MTU       int    // of the frames' payload, octets
+	Bridge    string // a Linux bridge that is there; empty: none
+	Addresses []netip.Prefix
+}
+
+// A TAP is a device of this process, which vanishes with it.
+type TAP struct {
+	cfg     Config
+	device  *water.Interface
+	raw     syscall.RawConn
+	link    netlink.Link
+	deliver atomic.Pointer[func([]pseudowire.Frame) int]
+	fd      int          // for Send, as long as the TAP is not closed
+	writers atomic.Int32 // in Send: the number fd means this file until they are out
+	closed  atomic.Bool
+	stats   counters
+}
+
+// Stats are a TAP's counters since it was opened.
+type Stats struct {
+	InFrames, InOctets   uint64 // from the segment
+	OutFrames, OutOctets uint64 // to the segment
+	OutErrors            uint64 // refused by the device
+}
+
+type counters struct {
+	inFrames, inOctets, outFrames, outOctets, outErrors atomic.Uint64
+}
+
+// MAC returns the address of a session's TAP: the same after each start, locally
+// administered, of one station.
+func MAC(node, session string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(node + "\x00" + session))
+	sum[0] = sum[0]&^1 | 2
+	return net.HardwareAddr(sum[:6])
+}
+
+// Open makes a TAP and puts it where cfg says, up.
+func Open(cfg Config) (_ *TAP, err error) {
+	if err := free(cfg.Name); err != nil {
+		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
+	}
+	device, err := water.New(water.Config{
+		DeviceType:             water.TAP,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: cfg.Name},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tap %s: %w", cfg.Name, why(err))
+	}
+	t := &TAP{cfg: cfg, device: device}
+	if err := t.prepare(); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
+	}
+	return t, nil
+}
+
+// free reports what already has the name of a TAP to be made.
+func free(name string) error {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("an interface of this name exists (type %s), want a free name", l.Type())
+}
+
+// why puts what the kernel says of /dev/net/tun into words.
+func why(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: want /dev/net/tun: modprobe tun", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: want CAP_NET_ADMIN", err)
+	}
+	return err
+}
+
+// prepare does to a new device what cfg says.
+func (t *TAP) prepare() (err error) {
+	file, ok := t.device.ReadWriteCloser.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("device is a %T, want a file", t.device.ReadWriteCloser)
+	}
+	if t.raw, err = file.SyscallConn(); err != nil {
+		return err
+	}
+	// Programs that we start must not hold the device.
+	if err := t.raw.Control(func(fd uintptr) { t.fd = int(fd); unix.CloseOnExec(t.fd) }); err != nil {
+		return err
+	}
+	if t.link, err = netlink.LinkByName(t.cfg.Name); err != nil {
+		return err
+	}
+	if t.cfg.MAC != nil {
+		if err := netlink.LinkSetHardwareAddr(t.link, t.cfg.MAC); err != nil {
+			return fmt.Errorf("mac %s: %w", t.cfg.MAC, err)
+		}
+	}
+	if err := t.SetMTU(t.cfg.MTU); err != nil {
+		return err
+	}
+	if t.cfg.Bridge != "" {
+		if err := t.enslave(); err != nil {
+			return fmt.Errorf("bridge %s: %w", t.cfg.Bridge, err)
+		}
+	}
+	if err := netlink.LinkSetUp(t.link); err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	for _, a := range t.cfg.Addresses {
+		address, err := netlink.ParseAddr(a.String())
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(t.link, address); err != nil {
+			return fmt.Errorf("address %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// enslave makes the device a port of the bridge. A port has no addresses of its
+// own, lest it speak to the other site by itself.
+func (t *TAP) enslave() error {
+	const addrGenModeNone = 1
+	if err := netlink.LinkSetIP6AddrGenMode(t.link, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	bridge, err := netlink.LinkByName(t.cfg.Bridge)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetMaster(t.link, bridge)
+}
+
+// Name returns the device's name.
+func (t *TAP) Name() string { return t.cfg.Name }
+
+// SetMTU sets the device's MTU.
+func (t *TAP) SetMTU(mtu int) error {
+	if err := netlink.LinkSetMTU(t.link, mtu); err != nil {
+		return fmt.Errorf("mtu %d: %w", mtu, err)
+	}
+	return nil
+}
+
+// Attach implements bridge.Port.
+func (t *TAP) Attach(deliver func([]pseudowire.Frame) int) { t.deliver.Store(&deliver) }
+
+// Run hands on the frames that the segment sends, until the TAP is closed: then
+// it returns nil. Any other end is an error, as when somebody deleted the device.
+func (t *TAP) Run() error {
+	memory := make([]byte, batch*stride)
+	frames := make([]pseudowire.Frame, 0, batch)
+	octets := 0
+	var failed error
+	// Frames are read until there are no more, or enough: what is there is handed
+	// on at once, and nothing waits for more.
+	take := func(fd uintptr) bool {
+		for len(frames) < batch {
+			b := memory[len(frames)*stride:][:stride]
+			n, err := unix.Read(int(fd), b[pseudowire.Headroom:])
+			switch {
+			case err == unix.EAGAIN:
+				return len(frames) > 0
+			case err == unix.EINTR:
+			case err != nil:
+				failed = err
+				return true
+			default:
+				octets += n
+				frames = append(frames, pseudowire.NewFrame(b[:pseudowire.Headroom+n], pseudowire.Headroom))
+			}
+		}
+		return true
+	}
+	for {
+		frames, octets = frames[:0], 0
+		err := t.raw.Read(take)
+		t.stats.inFrames.Add(uint64(len(frames)))
+		t.stats.inOctets.Add(uint64(octets))
+		if deliver := t.deliver.Load(); deliver != nil && len(frames) > 0 {
+			(*deliver)(frames)
+		}
+		switch {
+		case t.closed.Load():
+			return nil
+		case err != nil:
+			return fmt.Errorf("tap %s: %w", t.cfg.Name, err)
+		case errors.Is(failed, unix.EBADFD):
+			return fmt.Errorf("tap %s: the device was deleted", t.cfg.Name)
+		case errors.Is(failed, unix.EIO):
+			// The device is down: it has nothing to say until it is up.
+			failed = nil
+			time.Sleep(100 * time.Millisecond)
+		case failed != nil:
+			return fmt.Errorf("tap %s: read: %w", t.cfg.Name, failed)
+		}
+	}
+}
+
+// Send implements bridge.Port. It writes frame by frame, for that is how a TAP
+// without vnet_hdr takes them.
+func (t *TAP) Send(frames []pseudowire.Frame) (sent int) {
+	octets := 0
+	t.writers.Add(1)
+	if !t.closed.Load() {
+		for i := range frames {
+			if _, err := unix.Write(t.fd, frames[i].Bytes()); err == nil {
+				sent++
+				octets += frames[i].Len()
+			}
+		}
+	}
+	t.writers.Add(-1)
+	t.stats.outFrames.Add(uint64(sent))
+	t.stats.outOctets.Add(uint64(octets))
+	t.stats.outErrors.Add(uint64(len(frames) - sent))
+	return sent
+}
+
+// Stats returns the counters.
+func (t *TAP) Stats() Stats {
+	c := &t.stats
+	return Stats{
+		InFrames: c.inFrames.Load(), InOctets: c.inOctets.Load(),
+		OutFrames: c.outFrames.Load(), OutOctets: c.outOctets.Load(), OutErrors: c.outErrors.Load(),
+	}
+}
+
+// Close removes the device and returns when it is gone.
+func (t *TAP) Close() error {
+	if t.closed.Swap(true) {
+		return nil
+	}
+	for t.writers.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := t.device.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("tap %s: %w", t.cfg.Name, err)
+	}
+	for range 100 {
+		if _, err := netlink.LinkByName(t.cfg.Name); errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("tap %s: closed, but the device is still there", t.cfg.Name)
+}

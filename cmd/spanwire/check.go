@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"spanwire/cmd/internal/daemon"
+)
+
+const checkHelp = `Check reads a configuration and says all that is wrong with it, one problem a
+line as FILE:LINE: what, where, and what was wanted. It opens nothing else.
+
+For a good one it prints, by session, the octets that stand in front of each frame
+and the MTU of the TAP: with mtu = "auto" the one for a path of 1500 octets.`
+
+func checkCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:     "check -c FILE",
+		Short:   "Say what is wrong with a configuration",
+		Long:    checkHelp,
+		Example: "  spanwire check -c /etc/spanwire/lyon.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := load(file)
+			if err != nil {
+				return err
+			}
+			sessions := 0
+			for _, t := range f.Tunnels {
+				sessions += len(t.Sessions)
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%s: ok, %s, %s\n", file, count(len(f.Tunnels), "tunnel"), count(sessions, "session"))
+			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			for _, t := range f.Tunnels {
+				for _, s := range t.Sessions {
+					v6, known := t.V6()
+					ip := "IPv4"
+					if v6 || !known {
+						v6, ip = true, "IPv6"
+					}
+					fmt.Fprintf(table, "%s\toverhead %d over %s\tmtu %d\n", s.Params.Name,
+						s.Overhead(t.Encap(), v6), ip, daemon.FirstMTU(&t, &s))
+				}
+			}
+			return table.Flush()
+		},
+	}
+	fileFlag(cmd, &file, "the configuration, a TOML `FILE`")
+	return cmd
+}
+
+// count puts a number before its word.
+func count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

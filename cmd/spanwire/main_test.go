@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"spanwire/cmd/internal/api"
+	"spanwire/cookie"
+)
+
+// TestMain lets the tests run this very binary as spanwire, in other namespaces.
+func TestMain(m *testing.M) {
+	if os.Getenv(asSpanwire) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// asSpanwire is what in the environment makes the test binary be spanwire.
+const asSpanwire = "SPANWIRE_TEST_RUNS_MAIN"
+
+const goodFile = `
+[node]
+hostname  = "lyon"
+router_id = "192.0.2.1"
+control   = "CONTROL"
+
+[tunnel.paris]
+mode  = "static"
+encap = "udp"
+local = "192.0.2.1:1701"
+peer  = "192.0.2.2:1701"
+
+[tunnel.paris.session.office]
+pseudowire      = "ethernet"
+session_id      = 1001
+peer_session_id = 2001
+receive_cookie  = "a1b2c3d4e5f60718"
+send_cookie     = "18f7e6d5c4b3a291"
+tap             = "office0"
+bridge          = "br-lan"
+`
+
+// write writes a configuration and returns its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "test.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func run(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = Main(args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	good := write(t, strings.Replace(goodFile, "CONTROL", none, 1))
+	bad := write(t, strings.NewReplacer("a1b2c3d4e5f60718", "a1b2", "br-lan\"", "br-lan\"\ncolour = 1", "CONTROL", none).Replace(goodFile))
+	for _, test := range []struct {
+		args           []string
+		code           int
+		stdout, stderr []string // what is in it; nil: it is empty
+	}{
+		{[]string{}, 0, []string{"Exit codes:", "spanwire run -c"}, nil},
+		{[]string{"--help"}, 0, []string{"Exit codes:"}, nil},
+		{[]string{"run", "--help"}, 0, []string{"SIGTERM", "--log-format", "Examples:"}, nil},
+		{[]string{"check", "--help"}, 0, []string{"Examples:"}, nil},
+		{[]string{"status", "--help"}, 0, []string{"--control SOCKET", "Examples:"}, nil},
+		{[]string{"cookie", "--help"}, 0, []string{"--size", "Examples:"}, nil},
+		{[]string{"completion", "bash"}, 0, []string{"spanwire"}, nil},
+		{[]string{"version"}, 0, []string{"spanwire ", "revision ", "go1."}, nil},
+		{[]string{"bogus"}, 2, nil, []string{"bogus", "spanwire --help"}},
+		{[]string{"--bogus"}, 2, nil, []string{"--bogus"}},
+		{[]string{"version", "extra"}, 2, nil, []string{"extra"}},
+
+		{[]string{"check"}, 2, nil, []string{"want -c FILE", "spanwire check --help"}},
+		{[]string{"check", "-c", good}, 0, []string{good + ": ok, 1 tunnel, 1 session\n", "overhead 44 over IPv4", "mtu 1438"}, nil},
+		{[]string{"check", "-c", bad}, 2, nil, []string{bad + ":17: ", "receive_cookie", bad + ":21: ", "colour"}},
+		{[]string{"check", "-c", none}, 2, nil, []string{none}},
+
+		{[]string{"run"}, 2, nil, []string{"want -c FILE"}},
+		{[]string{"run", "-c", bad}, 2, nil, []string{bad + ":17: "}},
+		{[]string{"run", "-c", good, "--log-format", "xml"}, 2, nil, []string{`"xml", want text or json`}},
+		{[]string{"run", "-c", good, "--log-level", "loud"}, 2, nil, []string{"loud"}},
+
+		{[]string{"status", "--control", none}, 3, nil, []string{none, "no daemon answers"}},
+		{[]string{"status", "-c", good}, 3, nil, []string{none}},
+		{[]string{"status", "-c", bad}, 2, nil, []string{bad + ":17: "}},
+		{[]string{"status", "-c", good, "--control", none}, 2, nil, []string{"want one of them"}},
+
+		{[]string{"cookie", "--size", "3"}, 2, nil, []string{"--size", "want 0, 4 or 8"}},
+		{[]string{"cookie", "--size", "x"}, 2, nil, []string{"--size"}},
+	} {
+		name := strings.Join(test.args, " ")
+		code, stdout, stderr := run(test.args...)
+		if code != test.code {
+			t.Errorf("spanwire %s: exit code %d, want %d; stderr: %s", name, code, test.code, stderr)
+		}
+		wantIn(t, "spanwire "+name+": stdout", stdout, test.stdout)
+		wantIn(t, "spanwire "+name+": stderr", stderr, test.stderr)
+	}
+}
+
+// wantIn checks that text has all parts, or is empty where there are none.
+func wantIn(t *testing.T, what, text string, parts []string) {
+	t.Helper()
+	if parts == nil && text != "" {
+		t.Errorf("%s: %q, want nothing", what, text)
+	}
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%s: %q is not in\n%s", what, p, text)
+		}
+	}
+}
+
+func TestCookiePairsMirror(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^(receive_cookie|send_cookie) += "([0-9a-f]*)"$`)
+	for size, args := range map[int][]string{8: {"cookie"}, 4: {"cookie", "--size", "4"}, 0: {"cookie", "--size", "0"}} {
+		code, stdout, stderr := run(args...)
+		if code != 0 {
+			t.Fatalf("cookie of %d octets: exit code %d: %s", size, code, stderr)
+		}
+		got := line.FindAllStringSubmatch(stdout, -1)
+		if len(got) != 4 {
+			t.Fatalf("cookie of %d octets: %d lines, want 4, in\n%s", size, len(got), stdout)
+		}
+		here, there := got[:2], got[2:]
+		if here[0][2] != there[1][2] || here[1][2] != there[0][2] {
+			t.Errorf("cookie of %d octets: one side's receive_cookie is not the other's send_cookie:\n%s", size, stdout)
+		}
+		if size > 0 && here[0][2] == here[1][2] {
+			t.Errorf("cookie of %d octets: the same for both directions", size)
+		}
+		for _, l := range here {
+			if c, err := cookie.Parse(l[2]); err != nil || c.Len() != size {
+				t.Errorf("cookie of %d octets: %q: %v", size, l[2], err)
+			}
+		}
+	}
+}
+
+// fakeStatus is of a daemon with a tunnel that is up and one that is not.
+func fakeStatus(now time.Time) api.Status {
+	return api.Status{
+		Node:  api.Node{Hostname: "lyon", RouterID: "192.0.2.1", Version: "v1.2", PID: 7, Started: now.Add(-time.Hour)},
+		Drops: api.Counters{"rx_unknown_session": 3, "rx_version": 0},
+		Tunnels: []api.Tunnel{{
+			Name: "paris", Mode: "static", Encap: "udp", State: "up", Since: now.Add(-time.Minute),
+			Local: "192.0.2.1:1701", Peer: "192.0.2.2:1701", PathMTU: 1500, LastReceived: now.Add(-2 * time.Second),
+			Sessions: []api.Session{{
+				Name: "paris/office", SessionID: 1001, PeerSessionID: 2001, ReceiveCookieOctets: 8, SendCookieOctets: 4,
+				Sublayer: "none", Sequencing: "none", TAP: "office0", Bridge: "br-lan", MTU: 1438,
+				Hint:     "every frame has another cookie",
+				Counters: api.Counters{"tx_packets": 10, "tx_bytes": 1000, "rx_packets": 9, "rx_bytes": 900, "rx_cookie_discards": 5, "tx_errors": 0},
+			}},
+		}, {
+			Name: "rome", Mode: "static", Encap: "ip", State: "resolving", Since: now.Add(-time.Minute),
+			PeerName: "rome.example", LastError: "lookup rome.example: no such host", Sessions: []api.Session{},
+		}},
+	}
+}
+
+func TestShow(t *testing.T) {
+	now := time.Unix(10000, 0)
+	s := fakeStatus(now)
+	var b bytes.Buffer
+	if err := show(&b, &s, now); err != nil {
+		t.Fatal(err)
+	}
+	want := `lyon (192.0.2.1): spanwire v1.2, pid 7, started 1h0m0s ago
+
+TUNNEL  STATE      SINCE  ENCAP  LOCAL           PEER            PATH MTU  HEARD  LAST ERROR
+paris   up         1m0s   udp    192.0.2.1:1701  192.0.2.2:1701  1500      2s     -
+rome    resolving  1m0s   ip     -               rome.example    -         never  lookup rome.example: no such host
+
+SESSION       ID    PEER ID  TAP      BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office  1001  2001     office0  br-lan  1438  8/4      none      none        9          900        10          1000
+
+DROPPED             OF            FRAMES
+rx_unknown_session  no session    3
+rx_cookie_discards  paris/office  5
+
+hint: paris/office: every frame has another cookie
+`
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Errorf("status (-want +got):\n%s", d)
+	}
+}
+
+func TestStatusAsksDaemon(t *testing.T) {
+	want := fakeStatus(time.Now().UTC().Truncate(time.Second))
+	socket := filepath.Join(t.TempDir(), "lyon.sock")
+	server, err := api.Listen(socket, func() api.Status { return want })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go server.Serve()
+
+	file := write(t, strings.Replace(goodFile, "CONTROL", socket, 1))
+	for _, how := range [][]string{{"--control", socket}, {"-c", file}} {
+		code, stdout, stderr := run(append([]string{"status", "--json"}, how...)...)
+		if code != 0 || stderr != "" {
+			t.Fatalf("status --json %v: exit code %d, stderr %q", how, code, stderr)
+		}
+		var got api.Status
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("status --json %v (-want +got):\n%s", how, d)
+		}
+	}
+	code, stdout, stderr := run("status", "--control", socket)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "paris/office") {
+		t.Errorf("status: exit code %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
+}
+
+func TestOnlySocket(t *testing.T) {
+	dir := t.TempDir()
+	touch := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if _, err := onlySocket(dir); err == nil || !strings.Contains(err.Error(), "no control socket in "+dir) {
+		t.Errorf("no socket: %v", err)
+	}
+	lyon := touch("lyon.sock")
+	touch("other")
+	if got, err := onlySocket(dir); err != nil || got != lyon {
+		t.Errorf("one socket: %q, %v, want %q", got, err, lyon)
+	}
+	rome := touch("rome.sock")
+	if _, err := onlySocket(dir); err == nil || !strings.Contains(err.Error(), lyon+", "+rome) {
+		t.Errorf("two sockets: %v, want both named", err)
+	}
+}

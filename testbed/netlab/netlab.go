@@ -1,0 +1,170 @@
+// Package netlab makes small networks of namespaces on one machine: hosts, cables
+// between them, bridges in them, and ears on the cables. It needs root, or a user
+// namespace in which the process is root; it uses no other program.
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A Lab is a set of namespaces. They have no names in the file system, so that
+// nothing is left of them when the process ends, however it ends.
+type Lab struct {
+	namespaces []*Namespace
+}
+
+// A Namespace is one host.
+type Namespace struct {
+	name   string
+	handle netns.NsHandle
+}
+
+// New returns an empty lab.
+func New() (*Lab, error) { return new(Lab), nil }
+
+// Close lets go of all namespaces; they vanish when the last process in them has
+// ended.
+func (l *Lab) Close() {
+	for _, n := range l.namespaces {
+		n.handle.Close()
+	}
+	l.namespaces = nil
+}
+
+// Namespace makes a host: loopback up, IPv6 addresses usable at once. The name is
+// for errors only.
+func (l *Lab) Namespace(name string) (*Namespace, error) {
+	n := &Namespace{name: name}
+	err := onThread(func() (err error) {
+		n.handle, err = netns.New()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("netlab: namespace %s: %w (root is needed)", name, err)
+	}
+	l.namespaces = append(l.namespaces, n)
+	return n, n.Do(func() error {
+		for _, which := range []string{"all", "default"} {
+			// Duplicate address detection takes a second that no lab has.
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/accept_dad", []byte("0"), 0); err != nil {
+				return err
+			}
+		}
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+}
+
+// onThread runs f on a thread that ends with it, so that what f does to its thread
+// stays there.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- f()
+	}()
+	return <-done
+}
+
+// Do runs f in the namespace. Sockets that f opens stay in it.
+func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(n.handle); err != nil {
+			return fmt.Errorf("netlab: namespace %s: %w", n.name, err)
+		}
+		return f()
+	})
+}
+
+// Start starts a process in the namespace.
+func (n *Namespace) Start(cmd *exec.Cmd) error { return n.Do(cmd.Start) }
+
+// Run runs a process in the namespace and returns what it printed.
+func (n *Namespace) Run(name string, args ...string) (string, error) {
+	var out []byte
+	err := n.Do(func() (err error) {
+		out, err = exec.Command(name, args...).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return string(out), fmt.Errorf("netlab: namespace %s: %s %v: %w: %s", n.name, name, args, err, out)
+	}
+	return string(out), nil
+}
+
+// Veth lays a cable between two hosts, up at both ends.
+func (l *Lab) Veth(a *Namespace, aName string, b *Namespace, bName string, mtu int) error {
+	return a.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU = aName, mtu
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(b.handle)}); err != nil {
+			return fmt.Errorf("netlab: veth %s to %s: %w", aName, bName, err)
+		}
+		return errors.Join(up(aName), b.Do(func() error { return up(bName) }))
+	})
+}
+
+func up(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(l)
+}
+
+// Bridge makes a bridge of devices that are there.
+func (l *Lab) Bridge(n *Namespace, name string, ports ...string) error {
+	return n.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = name
+		b := &netlink.Bridge{LinkAttrs: attrs}
+		if err := netlink.LinkAdd(b); err != nil {
+			return fmt.Errorf("netlab: bridge %s: %w", name, err)
+		}
+		for _, p := range ports {
+			port, err := netlink.LinkByName(p)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetMaster(port, b); err != nil {
+				return fmt.Errorf("netlab: bridge %s: port %s: %w", name, p, err)
+			}
+		}
+		return netlink.LinkSetUp(b)
+	})
+}
+
+// Addr gives a device addresses.
+func (n *Namespace) Addr(device string, prefixes ...netip.Prefix) error {
+	return n.Do(func() error {
+		l, err := netlink.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		for _, p := range prefixes {
+			a, err := netlink.ParseAddr(p.String())
+			if err != nil {
+				return err
+			}
+			if p.Addr().Is6() {
+				a.Flags = unix.IFA_F_NODAD
+			}
+			if err := netlink.AddrAdd(l, a); err != nil {
+				return fmt.Errorf("netlab: address %s on %s: %w", p, device, err)
+			}
+		}
+		return nil
+	})
+}

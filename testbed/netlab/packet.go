@@ -1,0 +1,143 @@
+package netlab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Capture is an ear and a mouth on a device: it hears all frames that come and
+// go there, VLAN tags included, and can send others.
+type Capture struct {
+	fd    int
+	index int
+	buf   []byte
+}
+
+// Capture opens a device, promiscuously.
+func (n *Namespace) Capture(device string) (c *Capture, err error) {
+	err = n.Do(func() error {
+		c, err = open(device)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("netlab: namespace %s: capture on %s: %w", n.name, device, err)
+	}
+	return c, nil
+}
+
+// networkOrder returns n as the kernel wants protocols in packet sockets.
+func networkOrder(n uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, n))
+}
+
+func open(device string) (*Capture, error) {
+	i, err := net.InterfaceByName(device)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(networkOrder(unix.ETH_P_ALL)))
+	if err != nil {
+		return nil, err
+	}
+	c := &Capture{fd: fd, index: i.Index, buf: make([]byte, 1<<16+64)}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
+		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: i.Index}),
+		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{Ifindex: int32(i.Index), Type: unix.PACKET_MR_PROMISC}),
+	)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends the capture.
+func (c *Capture) Close() { unix.Close(c.fd) }
+
+// Send sends a frame out of the device.
+func (c *Capture) Send(frame []byte) error {
+	return unix.Sendto(c.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: c.index})
+}
+
+// Next returns the next frame that came or went, and when. It is good until the
+// following call. After the deadline the error is os.ErrDeadlineExceeded.
+func (c *Capture) Next(deadline time.Time) (frame []byte, at time.Time, err error) {
+	frame, at, _, err = c.next(deadline)
+	return frame, at, err
+}
+
+// Receive returns the next frame that came in, and none that went out.
+func (c *Capture) Receive(deadline time.Time) (frame []byte, err error) {
+	for {
+		frame, _, outgoing, err := c.next(deadline)
+		if err != nil || !outgoing {
+			return frame, err
+		}
+	}
+}
+
+func (c *Capture) next(deadline time.Time) (frame []byte, at time.Time, outgoing bool, err error) {
+	const tag = 4
+	for {
+		wait := time.Until(deadline)
+		if wait <= 0 {
+			return nil, at, false, os.ErrDeadlineExceeded
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, int(wait.Milliseconds())+1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return nil, at, false, err
+		}
+		if n <= 0 {
+			continue
+		}
+		control := make([]byte, 128)
+		n, oob, _, from, err := unix.Recvmsg(c.fd, c.buf[tag:], control, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, at, false, err
+		}
+		link, ok := from.(*unix.SockaddrLinklayer)
+		outgoing := ok && link.Pkttype == unix.PACKET_OUTGOING
+		return c.restoreTag(n, control[:oob]), time.Now(), outgoing, nil
+	}
+}
+
+// restoreTag puts the VLAN tag back that the kernel has taken off the frame in
+// buf[4:].
+func (c *Capture) restoreTag(n int, control []byte) []byte {
+	const tag, addresses = 4, 12
+	frame := c.buf[tag : tag+n]
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil || n < addresses {
+		return frame
+	}
+	for _, m := range messages {
+		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA || len(m.Data) < int(unsafe.Sizeof(unix.TpacketAuxdata{})) {
+			continue
+		}
+		aux := (*unix.TpacketAuxdata)(unsafe.Pointer(&m.Data[0]))
+		if aux.Status&unix.TP_STATUS_VLAN_VALID == 0 {
+			continue
+		}
+		kind := uint16(unix.ETH_P_8021Q)
+		if aux.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			kind = aux.Vlan_tpid
+		}
+		copy(c.buf, frame[:addresses])
+		binary.BigEndian.PutUint16(c.buf[addresses:], kind)
+		binary.BigEndian.PutUint16(c.buf[addresses+2:], aux.Vlan_tci)
+		return c.buf[:tag+n]
+	}
+	return frame
+}
