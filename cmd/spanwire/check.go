@@ -10,7 +10,8 @@ import (
 )
 
 const checkHelp = `Check reads a configuration and says all that is wrong with it, one problem a
-line as FILE:LINE: what, where, and what was wanted. It opens nothing else.
+line as FILE:LINE: where, what was found, and what was wanted. It opens nothing else.
+What works but should not stay so is a warning.
 
 For a good one it prints, by session, the octets that stand in front of each frame
 and the MTU of the TAP: with mtu = "auto" the one for a path of 1500 octets.`
@@ -27,6 +28,9 @@ func checkCommand() *cobra.Command {
 			f, err := load(file)
 			if err != nil {
 				return err
+			}
+			for _, w := range f.Warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s (a warning)\n", w)
 			}
 			sessions := 0
 			for _, t := range f.Tunnels {

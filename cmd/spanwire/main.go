@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spanwire/cmd/internal/demo"
 	"spanwire/config"
 )
 
@@ -49,7 +50,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	// What cobra refuses before a command starts is wrong on the command line.
 	code := exitUsage
 	root.PersistentPreRun = func(*cobra.Command, []string) { code = exitFailure }
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), cookieCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), cookieCommand(), versionCommand(), demo.Command())
 	if args == nil {
 		args = []string{} // cobra takes nil for the process's own
 	}
@@ -98,5 +99,9 @@ func load(file string) (*config.File, error) {
 	if file == "" {
 		return nil, exit{exitUsage, errors.New("no configuration named, want -c FILE")}
 	}
-	return config.Load(file)
+	f, err := config.Load(file)
+	if err != nil {
+		return nil, exit{exitUsage, err}
+	}
+	return f, nil
 }

@@ -69,6 +69,10 @@ func TestCommandLine(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	good := write(t, strings.Replace(goodFile, "CONTROL", none, 1))
 	bad := write(t, strings.NewReplacer("a1b2c3d4e5f60718", "a1b2", "br-lan\"", "br-lan\"\ncolour = 1", "CONTROL", none).Replace(goodFile))
+	open := write(t, strings.Replace(goodFile, "CONTROL", none, 1))
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args           []string
 		code           int
@@ -89,6 +93,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"check"}, 2, nil, []string{"want -c FILE", "spanwire check --help"}},
 		{[]string{"check", "-c", good}, 0, []string{good + ": ok, 1 tunnel, 1 session\n", "overhead 44 over IPv4", "mtu 1438"}, nil},
 		{[]string{"check", "-c", bad}, 2, nil, []string{bad + ":17: ", "receive_cookie", bad + ":21: ", "colour"}},
+		{[]string{"check", "-c", open}, 0, []string{"ok, 1 tunnel"}, []string{open, "mode 0644", "want 0600", "warning"}},
 		{[]string{"check", "-c", none}, 2, nil, []string{none}},
 
 		{[]string{"run"}, 2, nil, []string{"want -c FILE"}},
@@ -123,6 +128,25 @@ func wantIn(t *testing.T, what, text string, parts []string) {
 	for _, p := range parts {
 		if !strings.Contains(text, p) {
 			t.Errorf("%s: %q is not in\n%s", what, p, text)
+		}
+	}
+}
+
+func TestLogFormat(t *testing.T) {
+	for _, test := range []struct{ format, level, want string }{
+		{"text", "warn", "level=WARN msg=b"},
+		{"json", "warn", `"level":"WARN","msg":"b"`},
+		{"text", "info", "level=INFO msg=a"},
+	} {
+		var b bytes.Buffer
+		log, err := newLog(&b, test.format, test.level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("a")
+		log.Warn("b")
+		if got := b.String(); !strings.Contains(got, test.want) || strings.Contains(got, "=a") != (test.level == "info") {
+			t.Errorf("format %s, level %s: %s, want %s", test.format, test.level, got, test.want)
 		}
 	}
 }

@@ -335,8 +335,12 @@ func bridged(t *testing.T) (lyon, paris *site, l, p *process, before [2][]string
 	t.Helper()
 	lyon, paris = twoSites(t)
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-	bridge.Name, bridge.MTU = "br-lan", 1400
+	bridge.Name = "br-lan"
 	lyon.add(t, bridge)
+	lan := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "host"}
+	lan.Name, lan.MasterIndex = "lan", bridge.Index
+	lyon.add(t, lan)
+	lyon.up(t, "host")
 	lyon.address(t, "br-lan", "10.9.0.1/24")
 	before = [2][]string{lyon.interfaces(t), paris.interfaces(t)}
 	l, p = lyon.start(t, lyonFile), paris.start(t, parisFile)
@@ -347,10 +351,11 @@ func bridged(t *testing.T) (lyon, paris *site, l, p *process, before [2][]string
 }
 
 func TestTwoSitesAreOneSegment(t *testing.T) {
+	t.Parallel()
 	lyon, paris, l, p, before := bridged(t)
 	k := newTalk(t, lyon, "10.9.0.1", paris, "10.9.0.2")
 	eventually(t, "an echo", func() error { return k.once(100) })
-	eventually(t, "an echo of the largest size", func() error { return k.once(1400 - 28) })
+	eventually(t, "an echo of the largest size", func() error { return k.once(1438 - 28) })
 
 	s := l.ready(t)
 	if got := s.Tunnels[0]; got.PathMTU != 1500 || got.Local != "192.0.2.1:1701" || got.Peer != "192.0.2.2:1701" || got.Mode != "static" {
@@ -389,6 +394,7 @@ func TestTwoSitesAreOneSegment(t *testing.T) {
 }
 
 func TestRestartAfterKill(t *testing.T) {
+	t.Parallel()
 	lyon, paris, l, p, before := bridged(t)
 	k := newTalk(t, lyon, "10.9.0.1", paris, "10.9.0.2")
 	eventually(t, "an echo", func() error { return k.once(100) })
@@ -420,6 +426,7 @@ func TestRestartAfterKill(t *testing.T) {
 }
 
 func TestLostTAPComesBack(t *testing.T) {
+	t.Parallel()
 	lyon, paris, l, _, _ := bridged(t)
 	k := newTalk(t, lyon, "10.9.0.1", paris, "10.9.0.2")
 	eventually(t, "an echo", func() error { return k.once(100) })
@@ -437,6 +444,7 @@ func TestLostTAPComesBack(t *testing.T) {
 }
 
 func TestMTUFollowsPath(t *testing.T) {
+	t.Parallel()
 	lyon, _, l, _, _ := bridged(t)
 	if err := lyon.links.LinkSetMTU(lyon.link(t, "wan"), 1400); err != nil {
 		t.Fatal(err)
@@ -453,6 +461,7 @@ func TestMTUFollowsPath(t *testing.T) {
 }
 
 func TestSecondDaemonIsRefused(t *testing.T) {
+	t.Parallel()
 	lyon, _, l, _, _ := bridged(t)
 	during := lyon.interfaces(t)
 	second := lyon.startFile(t, &process{}, l.Args[3])
@@ -469,6 +478,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 }
 
 func TestFailedOpeningLeavesNothing(t *testing.T) {
+	t.Parallel()
 	lyon := newSite(t)
 	// The name of the second session's TAP is taken by something else.
 	busy := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
@@ -480,6 +490,8 @@ func TestFailedOpeningLeavesNothing(t *testing.T) {
 pseudowire      = "ethernet"
 session_id      = 1002
 peer_session_id = 2002
+receive_cookie  = ""
+send_cookie     = ""
 tap             = "busy0"
 bridge          = "br-other"
 `)
@@ -497,6 +509,7 @@ bridge          = "br-other"
 }
 
 func TestDropsAreLoggedAndCounted(t *testing.T) {
+	t.Parallel()
 	lyon, _, _, p, _ := bridged(t)
 	var stranger net.Conn
 	var err error
@@ -524,6 +537,7 @@ func TestDropsAreLoggedAndCounted(t *testing.T) {
 }
 
 func TestSystemdIsTold(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {

@@ -122,7 +122,7 @@ func (d *daemon) openBridge(name string) error {
 		return err
 	}
 	d.bridges = append(d.bridges, b)
-	d.log.Info("bridge open", "bridge", name)
+	d.log.Info("bridge open", "bridge", name, "ours", b.Ours())
 	return nil
 }
 

@@ -138,7 +138,7 @@ func (d *demo) build(context.Context) error {
 		{name: "lyon", peer: "paris", underlay: "192.0.2.1", lan4: "198.51.100.1/24", lan6: "2001:db8::1/64", session: 1001, other: 2001, receive: here, send: there},
 		{name: "paris", peer: "lyon", underlay: "192.0.2.2", lan4: "198.51.100.2/24", lan6: "2001:db8::2/64", session: 2001, other: 1001, receive: there, send: here},
 	}
-	d.tell("Two sites: host -- router running Spanwire -- network -- router running Spanwire -- host\n")
+	d.tell("Two sites: host -- router with Spanwire == network == router with Spanwire -- host\n")
 	for _, s := range d.sites {
 		if s.router, err = d.lab.Namespace(s.name + "-router"); err != nil {
 			return err
@@ -153,7 +153,9 @@ func (d *demo) build(context.Context) error {
 			return err
 		}
 	}
-	if err := d.lab.Veth(d.sites[0].router, "wan", d.sites[1].router, "wan", 1500); err != nil {
+	// The LANs have frames of 1500 octets, and these must fit with all that stands
+	// in front of them.
+	if err := d.lab.Veth(d.sites[0].router, "wan", d.sites[1].router, "wan", 1600); err != nil {
 		return err
 	}
 	for i, s := range d.sites {
@@ -306,6 +308,7 @@ func (d *demo) throughput(context.Context) error {
 		return err
 	}
 	defer l.Close()
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
 	sent := make(chan error, 1)
 	go func() {
 		sent <- a.host.Do(func() error { return transmit(to, 2*time.Second) })

@@ -73,6 +73,7 @@ func receive(l net.Listener) (float64, error) {
 	}
 	defer c.Close()
 	began := time.Now()
+	c.SetDeadline(began.Add(10 * time.Second))
 	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, loadBlock))
 	return float64(n) / time.Since(began).Seconds(), err
 }
@@ -84,7 +85,7 @@ func transmit(to string, length time.Duration) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(length))
+	c.SetWriteDeadline(time.Now().Add(length))
 	block := make([]byte, loadBlock)
 	for {
 		if _, err := c.Write(block); errors.Is(err, os.ErrDeadlineExceeded) {

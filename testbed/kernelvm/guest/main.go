@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ func run() (int, error) {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		if s := exit.Sys().(unix.WaitStatus); s.Signaled() {
+		if s := exit.Sys().(syscall.WaitStatus); s.Signaled() {
 			return 128 + int(s.Signal()), nil // as a shell says it
 		}
 		return exit.ExitCode(), nil
