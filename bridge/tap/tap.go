@@ -66,10 +66,11 @@ type counters struct {
 }
 
 // MAC returns the address of a session's TAP: the same after each start, locally
-// administered, of one station.
+// administered, of one station. It begins with fe, so that a bridge whose address
+// is that of its lowest port does not take it.
 func MAC(node, session string) net.HardwareAddr {
 	sum := sha256.Sum256([]byte(node + "\x00" + session))
-	sum[0] = sum[0]&^1 | 2
+	sum[0] = 0xfe
 	return net.HardwareAddr(sum[:6])
 }
 
