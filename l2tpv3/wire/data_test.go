@@ -1,0 +1,157 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"spanwire/cookie"
+	"spanwire/pseudowire"
+)
+
+// headers are data headers laid out as RFC 3931 draws them, a word a line.
+var headers = []struct {
+	name      string
+	encap     Encap
+	session   uint32
+	cookie    string
+	sublayer  pseudowire.Sublayer
+	number    uint32
+	sequenced bool
+	hex       string
+}{
+	{"UDP, bare", UDP, 0x1001, "", pseudowire.NoSublayer, 0, false, `
+		00030000
+		00001001`},
+	{"UDP, cookie of 4 octets", UDP, 0xf0e02002, "01020304", pseudowire.NoSublayer, 0, false, `
+		00030000
+		f0e02002
+		01020304`},
+	{"UDP, all there is", UDP, 1, "0102030405060708", pseudowire.DefaultSublayer, 0xfffffe, true, `
+		00030000
+		00000001
+		01020304
+		05060708
+		40fffffe`},
+	{"UDP, sublayer without a number", UDP, 1, "", pseudowire.DefaultSublayer, 0, false, `
+		00030000
+		00000001
+		00000000`},
+	{"IP, bare", IP, 0xffffffff, "", pseudowire.NoSublayer, 0, false, `
+		ffffffff`},
+	{"IP, all there is", IP, 0x1001, "a1a2a3a4a5a6a7a8", pseudowire.DefaultSublayer, 0, true, `
+		00001001
+		a1a2a3a4
+		a5a6a7a8
+		40000000`},
+}
+
+func octets(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestDataHeader(t *testing.T) {
+	for _, v := range headers {
+		want := octets(t, v.hex)
+		c, err := cookie.Parse(v.cookie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := AppendDataHeader(nil, v.encap, v.session, c, v.sublayer)
+		if v.sequenced {
+			PutSequence(got[len(got)-4:], v.number|1<<24) // more than 24 bits do not show
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %x, want %x", v.name, got, want)
+		}
+		if n := DataHeaderLen(v.encap, c.Len(), v.sublayer); n != len(want) || n > MaxDataHeaderLen {
+			t.Errorf("%s: length %d, want %d", v.name, n, len(want))
+		}
+		kind, id, rest := Classify(v.encap, want)
+		if kind != Data || id != v.session || !c.Match(rest) {
+			t.Errorf("%s: kind %d, session %#x, rest %x", v.name, kind, id, rest)
+		}
+		if v.sublayer == pseudowire.DefaultSublayer {
+			n, sequenced, err := Sequence(rest[c.Len():])
+			if err != nil || sequenced != v.sequenced || n != v.number {
+				t.Errorf("%s: number %d, %v, %v", v.name, n, sequenced, err)
+			}
+		}
+		// Cut at every octet: before the cookie it is too short, after it the rest
+		// says so.
+		for n := range want {
+			kind, _, rest := Classify(v.encap, want[:n])
+			switch {
+			case n < v.encap.sessionOffset()+4 && kind != Short:
+				t.Errorf("%s: %d octets: kind %d, want %d", v.name, n, kind, Short)
+			case n >= v.encap.sessionOffset()+4 && (kind != Data || len(rest) != n-v.encap.sessionOffset()-4):
+				t.Errorf("%s: %d octets: kind %d, %d left", v.name, n, kind, len(rest))
+			}
+		}
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for _, v := range []struct {
+		name  string
+		encap Encap
+		hex   string
+		want  Kind
+	}{
+		{"nothing", UDP, "", Short},
+		{"one octet", UDP, "00", Short},
+		{"version 0", UDP, "0000 0000 00000001", UnknownKind},
+		{"version 1, L2F", UDP, "0001 0000 00000001", UnknownKind},
+		{"version 2 data", UDP, "0002 0000 00000001", Version2},
+		{"version 2 control", UDP, "c802 000c 00000000 00000000", Version2},
+		{"version 3 control", UDP, "c803 000c 00000000 00000000", Control},
+		{"version 4", UDP, "0004 0000 00000001", UnknownKind},
+		// "All reserved values MUST be set to 0 on outgoing messages and ignored
+		// on incoming messages."
+		{"reserved bits", UDP, "7ff3 ffff 00000001", Data},
+		{"version first", UDP, "8004 0000 00000001", UnknownKind},
+		{"IP control", IP, "00000000 c803000c", Control},
+		{"IP, three octets", IP, "000000", Short},
+	} {
+		if kind, _, _ := Classify(v.encap, octets(t, v.hex)); kind != v.want {
+			t.Errorf("%s: kind %d, want %d", v.name, kind, v.want)
+		}
+	}
+}
+
+func TestSequenceIgnoresReservedBits(t *testing.T) {
+	if n, sequenced, err := Sequence(octets(t, "ff000007")); n != 7 || !sequenced || err != nil {
+		t.Errorf("number %d, %v, %v; want 7", n, sequenced, err)
+	}
+	if _, sequenced, _ := Sequence(octets(t, "bf000007")); sequenced {
+		t.Error("S bit clear, and a number all the same")
+	}
+	for n := range 4 {
+		if _, _, err := Sequence(make([]byte, n)); err != ErrShort {
+			t.Errorf("%d octets: %v, want %v", n, err, ErrShort)
+		}
+	}
+}
+
+func FuzzClassify(f *testing.F) {
+	for _, v := range headers {
+		f.Add(octets(f, v.hex), v.encap == IP)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, ip bool) {
+		e := UDP
+		if ip {
+			e = IP
+		}
+		kind, id, rest := Classify(e, b)
+		if len(rest) > len(b) || kind == Data && (id == 0 && e == IP || len(b)-len(rest) != e.sessionOffset()+4) {
+			t.Errorf("%x: kind %d, session %d, %d left", b, kind, id, len(rest))
+		}
+		Sequence(rest)
+	})
+}
