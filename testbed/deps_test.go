@@ -20,28 +20,31 @@ import (
 
 // floors is the plan: a package imports only from floors below its own.
 var floors = map[string]int{
-	"spanwire/cookie":                0,
-	"spanwire/pseudowire":            0,
-	"spanwire/bridge/link":           0,
-	"spanwire/testbed/netlab":        0,
-	"spanwire/testbed/kernelvm":      0,
-	"spanwire/testbed/relay":         0,
-	"spanwire/pseudowire/ethernet":   1,
-	"spanwire/l2tpv3/wire":           1,
-	"spanwire/bridge":                1,
-	"spanwire/l2tpv3/transport":      2,
-	"spanwire/bridge/tap":            2,
-	"spanwire/l2tpv3/dataplane":      3,
-	"spanwire/l2tpv3/dataplane/user": 4,
-	"spanwire/l2tpv3":                5,
-	"spanwire/config":                6,
-	"spanwire/cmd/internal/api":      7,
-	"spanwire/cmd/internal/daemon":   8,
-	"spanwire/cmd/internal/demo":     8,
-	"spanwire/cmd/spanwire":          9,
-	"spanwire/testbed":               9,
-	"spanwire/testbed/bench":         9,
-	"spanwire/testbed/interop":       9,
+	"spanwire/cookie":                  0,
+	"spanwire/pseudowire":              0,
+	"spanwire/bridge/link":             0,
+	"spanwire/testbed/netlab":          0,
+	"spanwire/testbed/kernelvm/guest":  0,
+	"spanwire/testbed/kernelvm":        1,
+	"spanwire/testbed/interop/station": 3,
+	"spanwire/testbed/interop/agent":   4,
+	"spanwire/testbed/relay":           0,
+	"spanwire/pseudowire/ethernet":     1,
+	"spanwire/l2tpv3/wire":             1,
+	"spanwire/bridge":                  1,
+	"spanwire/l2tpv3/transport":        2,
+	"spanwire/bridge/tap":              2,
+	"spanwire/l2tpv3/dataplane":        3,
+	"spanwire/l2tpv3/dataplane/user":   4,
+	"spanwire/l2tpv3":                  5,
+	"spanwire/config":                  6,
+	"spanwire/cmd/internal/api":        7,
+	"spanwire/cmd/internal/daemon":     8,
+	"spanwire/cmd/internal/demo":       8,
+	"spanwire/cmd/spanwire":            9,
+	"spanwire/testbed":                 9,
+	"spanwire/testbed/bench":           9,
+	"spanwire/testbed/interop":         9,
 }
 
 // pure packages do no I/O, read no clock, start no goroutine.
@@ -52,7 +55,7 @@ var owners = map[string][]string{
 	"github.com/songgao/water":       {"spanwire/bridge/tap"},
 	"github.com/BurntSushi/toml":     {"spanwire/config"},
 	"github.com/spf13/cobra":         {"spanwire/cmd/spanwire", "spanwire/cmd/internal/demo"},
-	"spanwire/testbed/netlab":        {"spanwire/cmd/internal/demo", "spanwire/testbed/bench", "spanwire/testbed/interop"},
+	"spanwire/testbed/netlab":        {"spanwire/cmd/internal/demo", "spanwire/testbed/bench", "spanwire/testbed/interop", "spanwire/testbed/interop/station"},
 	"spanwire/testbed/kernelvm":      {"spanwire/testbed/interop"},
 	"spanwire/l2tpv3/dataplane/user": {"spanwire/cmd/internal/daemon"},
 }
@@ -89,13 +92,8 @@ func check(p goPackage) (problems []string) {
 	return problems
 }
 
-// floorOf returns the floor of a package; programs of the testbed share one.
+// floorOf returns the floor of a package of ours.
 func floorOf(path string) (int, bool) {
-	for _, group := range []string{"spanwire/testbed/interop", "spanwire/testbed/kernelvm"} {
-		if strings.HasPrefix(path, group+"/") {
-			path = group
-		}
-	}
 	floor, ok := floors[path]
 	return floor, ok
 }

@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// firstModules are what the guest needs before it sees the modules' directory.
-var firstModules = []string{"virtio_pci", "9p", "9pnet_virtio", "overlay"}
+// firstModules are what the guest needs before it sees the modules' directory, and
+// its network card, for which nothing loads a driver later.
+var firstModules = []string{"virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay"}
 
 // writeInitramfs writes what the kernel starts from: the guest program as /init,
 // and the first modules in the order in which they are to be loaded.

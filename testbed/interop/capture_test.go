@@ -1,0 +1,194 @@
+package interop
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+func (b *bench) pcap(r row) string { return filepath.Join(b.dir, r.String()+".pcap") }
+
+// capture writes what crosses the wire to the row's file until stop is called.
+func (b *bench) capture(r row) (stop func() error, err error) {
+	ear, err := b.host.Capture("wire0")
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Create(b.pcap(r))
+	if err != nil {
+		ear.Close()
+		return nil, err
+	}
+	stopping, done := make(chan struct{}), make(chan error)
+	go func() {
+		defer ear.Close()
+		w := pcapgo.NewWriter(file)
+		err := w.WriteFileHeader(1<<16, layers.LinkTypeEthernet)
+		for err == nil {
+			var frame []byte
+			var at time.Time
+			frame, at, err = ear.Next(time.Now().Add(20 * time.Millisecond))
+			switch {
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				err = nil
+				select {
+				case <-stopping:
+					done <- file.Close()
+					return
+				default:
+				}
+			case err == nil && !isTCP4(frame):
+				err = w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame)
+			}
+		}
+		file.Close()
+		<-stopping
+		done <- err
+	}()
+	return func() error {
+		close(stopping)
+		return <-done
+	}, nil
+}
+
+// isTCP4 tells the agent's conversation.
+func isTCP4(frame []byte) bool {
+	const typeOffset, protocolOffset, tcp = 12, 14 + 9, 6
+	return len(frame) > protocolOffset && binary.BigEndian.Uint16(frame[typeOffset:]) == 0x0800 && frame[protocolOffset] == tcp
+}
+
+// fields are what tshark is asked for, as columns of its output. Of an Ethernet
+// field the first is the outer header's, the last that of the frame inside.
+var fields = []string{"eth.src", "l2tp.sid", "l2tp.cookie", "l2tp.l2_spec_s", "l2tp.l2_spec_sequence",
+	"eth.dst", "eth.type", "data.data", "udp.checksum.status", "_ws.malformed"}
+
+// judge has tshark read the row's capture, and compares what it found there with
+// what was to be sent.
+func (b *bench) judge(r row) error {
+	cookie, sublayer := "None", "None"
+	if r.cookie > 0 {
+		cookie = strconv.Itoa(r.cookie) + " Byte Cookie"
+	}
+	if r.sublayer {
+		sublayer = "Default L2-Specific"
+	}
+	args := []string{"-r", b.pcap(r), "-n", "-o", "l2tp.cookie_size:" + cookie, "-o", "l2tp.l2_specific:" + sublayer,
+		"-o", "udp.check_checksum:TRUE", "-d", "l2tp.pw_type==0,eth", "-Y", "l2tp", "-T", "fields"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	var complaint bytes.Buffer
+	cmd := exec.Command("tshark", args...)
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("tshark: %w: %s", err, &complaint)
+	}
+	seen := map[direction]*witness{fromKernel: newWitness(r, fromKernel), fromSpanwire: newWitness(r, fromSpanwire)}
+	number := 0
+	for line := range strings.Lines(string(out)) {
+		number++
+		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
+		if len(f) != len(fields) {
+			return fmt.Errorf("tshark: %d fields, want %d: %q", len(f), len(fields), line)
+		}
+		d := fromKernel
+		if strings.HasPrefix(f[0], b.mac.String()) {
+			d = fromSpanwire
+		}
+		if err := seen[d].packet(f); err != nil {
+			return fmt.Errorf("L2TP packet %d: %w: %q", number, err, line)
+		}
+	}
+	for _, w := range seen {
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A witness follows one direction of a row.
+type witness struct {
+	row
+	id       uint32
+	cookie   []byte
+	frames   [][]byte // those still to come
+	sequence int      // of the next packet; -1: any
+}
+
+func newWitness(r row, d direction) *witness {
+	w := &witness{row: r, sequence: -1}
+	ourID, theirID := r.sessions()
+	ourCookie, theirCookie := r.cookies()
+	w.id, w.cookie = ourID, ourCookie
+	if d == fromSpanwire {
+		w.id, w.cookie = theirID, theirCookie
+	}
+	for n := range chunks {
+		w.frames = append(w.frames, r.chunk(n, perChunk, d).Frames()...)
+	}
+	return w
+}
+
+// packet takes what tshark says of one packet.
+func (w *witness) packet(f []string) error {
+	source, id, cookie, s, sequence, destination, kind, data, checksum, malformed := f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9]
+	const good = "1"
+	switch {
+	case malformed != "":
+		return fmt.Errorf("malformed")
+	case id != fmt.Sprintf("0x%08x", w.id):
+		return fmt.Errorf("session %s, want 0x%08x", id, w.id)
+	case cookie != hex.EncodeToString(w.cookie):
+		return fmt.Errorf("cookie %s, want %x", cookie, w.cookie)
+	case w.udp && !strings.HasPrefix(checksum, good):
+		return fmt.Errorf("UDP checksum status %q, want %q", checksum, good)
+	case w.row.sublayer && (s == "1") != w.row.sequence:
+		return fmt.Errorf("S bit %q of a row with sequencing %v", s, w.row.sequence)
+	}
+	if w.row.sequence {
+		n, err := strconv.Atoi(sequence)
+		if err != nil || w.sequence >= 0 && n != w.sequence {
+			return fmt.Errorf("sequence number %s, want %d", sequence, w.sequence)
+		}
+		w.sequence = (n + 1) & (1<<24 - 1)
+	}
+	if last(kind) != "0x88b5" {
+		return nil // the kernels' own: ARP, ICMP
+	}
+	text := strings.ReplaceAll(last(destination)+last(source), ":", "") + "88b5" + last(data)
+	got, err := hex.DecodeString(text)
+	switch {
+	case err != nil:
+		return err
+	case len(w.frames) == 0:
+		return fmt.Errorf("one more frame than was sent")
+	case !bytes.Equal(got, w.frames[0]):
+		return fmt.Errorf("frame %x, want %x", got, w.frames[0])
+	}
+	w.frames = w.frames[1:]
+	return nil
+}
+
+// end says what did not come.
+func (w *witness) end() error {
+	if len(w.frames) > 0 {
+		return fmt.Errorf("session 0x%08x: %d frames are not in the capture", w.id, len(w.frames))
+	}
+	return nil
+}
+
+func last(list string) string { return list[strings.LastIndexByte(list, ',')+1:] }
