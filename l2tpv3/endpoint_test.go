@@ -17,6 +17,7 @@ import (
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
+	"spanwire/testbed/relay"
 )
 
 // A site is an endpoint with one tunnel of one session, over loopback.
@@ -29,7 +30,7 @@ type site struct {
 
 func open(t *testing.T, local string, peer l2tpv3.Host, p dataplane.Params) *site {
 	t.Helper()
-	s := &site{got: make(chan []byte, 100), log: new(bytes.Buffer)}
+	s := &site{got: make(chan []byte, 2000), log: new(bytes.Buffer)}
 	s.Endpoint = l2tpv3.New(user.New(), slog.New(slog.NewTextHandler(s.log, nil)))
 	t.Cleanup(s.Close)
 	cfg := l2tpv3.TunnelConfig{Name: "t", Socket: transport.Config{Local: netip.MustParseAddrPort(local)}, Peer: peer}
@@ -116,6 +117,50 @@ func TestTwoSites(t *testing.T) {
 	st := b.waitFor(t, l2tpv3.Up)
 	if st.LastReceived.IsZero() || st.PeerName != "localhost" || st.Peer.Addr().String() != "127.0.0.1" || st.Sessions[0].Stats.RxPackets != 1 {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// TestBadNetwork puts a relay between two sites, and wants no frame twice and none
+// out of its order, whatever the network does.
+func TestBadNetwork(t *testing.T) {
+	pa, pb := pair(t)
+	for _, p := range []*dataplane.Params{&pa, &pb} {
+		p.Sublayer, p.Sequencing, p.ReorderTimeout = pseudowire.DefaultSublayer, pseudowire.AllSequencing, 20*time.Millisecond
+	}
+	loopback := netip.MustParseAddr("127.0.0.1")
+	portA, portB := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+	r, err := relay.New(netip.AddrPortFrom(loopback, 0), netip.AddrPortFrom(loopback, 0), netip.AddrPortFrom(loopback, portA), netip.AddrPortFrom(loopback, portB),
+		relay.Impairment{Seed: 5, Loss: 0.05, Duplicate: 0.1, Reorder: 0.1, Hold: 2 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a := open(t, fmt.Sprintf("127.0.0.1:%d", portA), l2tpv3.Host{Addr: loopback, Port: r.ATo().Port()}, pa)
+	b := open(t, fmt.Sprintf("127.0.0.1:%d", portB), l2tpv3.Host{Addr: loopback, Port: r.BTo().Port()}, pb)
+	a.waitFor(t, l2tpv3.Up)
+	b.waitFor(t, l2tpv3.Up)
+	const sent = 1000
+	for n := range sent {
+		frame := bytes.Repeat([]byte{2}, 60)
+		frame[58], frame[59] = byte(n>>8), byte(n)
+		send(a.session, frame)
+		time.Sleep(100 * time.Microsecond)
+	}
+	time.Sleep(100 * time.Millisecond)
+	last, got := -1, 0
+	for len(b.got) > 0 {
+		frame := <-b.got
+		n := int(frame[58])<<8 | int(frame[59])
+		if n <= last {
+			t.Fatalf("frame %d after %d", n, last)
+		}
+		last = n
+		got++
+	}
+	c, _ := r.Counts()
+	s := b.Status().Tunnels[0].Sessions[0].Stats
+	if got < c.Carried*95/100 || s.RxReordered == 0 || s.Drops[pseudowire.DropSequence] == 0 {
+		t.Errorf("%d delivered of %+v, %d reordered, %d dropped as old", got, c, s.RxReordered, s.Drops[pseudowire.DropSequence])
 	}
 }
 
