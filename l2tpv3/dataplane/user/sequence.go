@@ -20,6 +20,10 @@ const (
 	// resyncAfter is how many old frames in a row, each the successor of the
 	// one before, show that the peer has begun to count anew. Linux takes five.
 	resyncAfter = 5
+
+	// resyncSilence is a silence after which one will do: longer than networks
+	// delay a frame, shorter than a peer takes to start again.
+	resyncSilence = 100 * time.Millisecond
 )
 
 // A verdict is what the sequence number of a frame means for it.

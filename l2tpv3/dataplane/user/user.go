@@ -327,6 +327,10 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 	if lost > 0 {
 		l.rxLost.Add(uint64(lost))
 	}
+	if v == old && l.silent() {
+		in.sequence.accept(n)
+		v = inOrder
+	}
 	switch v {
 	case old:
 		return pseudowire.DropSequence
@@ -348,6 +352,13 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 		r.release(in, 0)
 	}
 	return why
+}
+
+// silent reports whether nothing has come for so long that an old number is no
+// late one: the peer has begun to count anew, or a long dropout hides how far it
+// has counted.
+func (l *Link) silent() bool {
+	return time.Now().UnixNano()-l.lastReceived.Load() > int64(resyncSilence)
 }
 
 // release delivers the held frames that are next, passing over up to skip numbers

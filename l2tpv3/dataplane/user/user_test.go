@@ -311,6 +311,33 @@ func TestReorder(t *testing.T) {
 	}
 }
 
+// TestPeerStartsAgain has a peer that counts from 0 again: after a silence it is
+// taken at its first word.
+func TestPeerStartsAgain(t *testing.T) {
+	p := params(t)
+	p.Sublayer, p.Sequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
+	peer := netip.MustParseAddrPort("127.0.0.9:1701")
+	e := newEnd(t, "127.0.0.1:0", p)
+	e.reach(peer)
+	put := func(n uint32) {
+		b := wire.AppendDataHeader(nil, wire.UDP, p.SessionID, p.ReceiveCookie, p.Sublayer)
+		wire.PutSequence(b[len(b)-4:], n)
+		e.put(from(peer, append(b, make([]byte, 60)...)))
+		e.receiver.Flush(time.Now())
+	}
+	put(1000)
+	put(0) // late, for all one can tell
+	if n := len(e.got); n != 1 {
+		t.Fatalf("%d delivered, want 1", n)
+	}
+	time.Sleep(resyncSilence + 10*time.Millisecond)
+	put(0)
+	put(1)
+	if n := len(e.got); n != 3 {
+		t.Errorf("%d delivered after a silence, want 3", n)
+	}
+}
+
 // TestHintOfASublayerMismatch reads frames four octets off.
 func TestHintOfASublayerMismatch(t *testing.T) {
 	ours, theirs := params(t), params(t)
