@@ -16,12 +16,14 @@ import (
 // knows it, also after a kill -9.
 const mark = "spanwire"
 
-// forwardLLDP is a bridge's group_fwd_mask with the bit of 01:80:c2:00:00:0e. The
-// kernel keeps STP (00) by rule of the bridge's own STP, which is off, and pause
-// and LACP frames (01, 02) always.
+// forwardLLDP is a bridge's group_fwd_mask with the bit of 01:80:c2:00:00:0e. STP
+// frames (00) pass without, as long as the bridge's own STP is off. The kernel
+// refuses the bits of pause and LACP frames (01, 02) here. A port's own mask takes
+// that of LACP, but would have to be set on the LAN's ports too, which are not ours.
 const forwardLLDP = 1 << 0xe
 
-// A Bridge is a handle to a Linux bridge.
+// A Bridge is a handle to a Linux bridge. There may be several to one bridge, in
+// this process and in others; each is closed after the TAPs that it was opened for.
 type Bridge struct {
 	name string
 	link netlink.Link
@@ -44,7 +46,7 @@ func OpenBridge(name, owner string) (*Bridge, error) {
 	return &Bridge{name: name, link: l, ours: l.Attrs().Alias == mark}, nil
 }
 
-func makeBridge(name, owner string) (_ *Bridge, err error) {
+func makeBridge(name, owner string) (*Bridge, error) {
 	sum := sha256.Sum256([]byte(owner + "\x00bridge\x00" + name))
 	sum[0] = sum[0]&^1 | 2
 	mask := uint16(forwardLLDP)
@@ -52,40 +54,47 @@ func makeBridge(name, owner string) (_ *Bridge, err error) {
 		LinkAttrs:    netlink.NewLinkAttrs(),
 		GroupFwdMask: &mask,
 	}
-	l.Name, l.HardwareAddr = name, net.HardwareAddr(sum[:6])
+	l.Name, l.HardwareAddr, l.Flags = name, net.HardwareAddr(sum[:6]), net.FlagUp
 	if err := netlink.LinkAdd(l); errors.Is(err, unix.EEXIST) {
 		return OpenBridge(name, owner) // another Spanwire was quicker
 	} else if err != nil {
 		return nil, fmt.Errorf("bridge %s: %w", name, err)
 	}
-	b := &Bridge{name: name, link: l, ours: true}
-	if err := errors.Join(netlink.LinkSetAlias(l, mark), netlink.LinkSetUp(l)); err != nil {
+	if err := netlink.LinkSetAlias(l, mark); err != nil {
 		return nil, errors.Join(fmt.Errorf("bridge %s: %w", name, err), netlink.LinkDel(l))
 	}
-	return b, nil
+	return &Bridge{name: name, link: l, ours: true}, nil
 }
 
 // Name returns the bridge's name.
 func (b *Bridge) Name() string { return b.name }
 
-// Ours reports whether a Spanwire made the bridge.
+// Ours reports whether a Spanwire had made the bridge when it was opened.
 func (b *Bridge) Ours() bool { return b.ours }
 
 // Close leaves a bridge that was found as it is. One that a Spanwire made it
 // removes, unless it still has ports: then another needs it, and if that is a
-// Spanwire, it goes with that.
+// Spanwire, it goes with that. The mark decides as it is now: another Spanwire may
+// have set it since, or the user taken it off to keep the bridge.
 func (b *Bridge) Close() error {
-	if !b.ours {
-		return nil
-	}
 	links, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // something came or went meanwhile
+		links, err = netlink.LinkList()
+	}
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", b.name, err)
 	}
+	ours := false
 	for _, l := range links {
-		if l.Attrs().MasterIndex == b.link.Attrs().Index {
+		switch a := l.Attrs(); b.link.Attrs().Index {
+		case a.MasterIndex:
 			return nil
+		case a.Index:
+			ours = a.Alias == mark
 		}
+	}
+	if !ours {
+		return nil
 	}
 	if err := netlink.LinkDel(b.link); err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("bridge %s: %w", b.name, err)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,14 +38,17 @@ type Config struct {
 	MTU       int    // of the frames' payload, octets
 	Bridge    string // a Linux bridge that is there; empty: none
 	Addresses []netip.Prefix
+	Alias     string // for people who look at the device; empty: none
 }
 
-// A TAP is a device of this process, which vanishes with it.
+// A TAP is a device of this process, which vanishes with it, unless the user had
+// made it before: then it is as it was after Close.
 type TAP struct {
 	cfg     Config
 	device  *water.Interface
 	raw     syscall.RawConn
 	link    netlink.Link
+	found   *found // nil: the device is ours
 	deliver atomic.Pointer[func([]pseudowire.Frame) int]
 	fd      int          // for Send, as long as the TAP is not closed
 	writers atomic.Int32 // in Send: the number fd means this file until they are out
@@ -74,36 +76,59 @@ func MAC(node, session string) net.HardwareAddr {
 	return net.HardwareAddr(sum[:6])
 }
 
-// Open makes a TAP and puts it where cfg says, up.
-func Open(cfg Config) (_ *TAP, err error) {
-	if err := free(cfg.Name); err != nil {
+// Open makes a TAP, or takes one that the user has left for it, and puts it where
+// cfg says, up.
+func Open(cfg Config) (*TAP, error) {
+	t := &TAP{cfg: cfg}
+	if err := t.open(); err != nil {
 		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
 	}
-	device, err := water.New(water.Config{
-		DeviceType:             water.TAP,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: cfg.Name},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("tap %s: %w", cfg.Name, why(err))
-	}
-	t := &TAP{cfg: cfg, device: device}
 	if err := t.prepare(); err != nil {
-		t.Close()
-		return nil, fmt.Errorf("tap %s: %w", cfg.Name, err)
+		return nil, errors.Join(fmt.Errorf("tap %s: %w", cfg.Name, err), t.Close())
 	}
 	return t, nil
 }
 
-// free reports what already has the name of a TAP to be made.
-func free(name string) error {
-	l, err := netlink.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil
-	}
-	if err != nil {
+// open makes or takes the device.
+func (t *TAP) open() (err error) {
+	if t.found, err = find(t.cfg.Name); err != nil {
 		return err
 	}
-	return fmt.Errorf("an interface of this name exists (type %s), want a free name", l.Type())
+	if err := t.attach(); err != nil {
+		return err
+	}
+	if t.link, err = netlink.LinkByName(t.cfg.Name); err != nil {
+		return errors.Join(err, t.device.Close())
+	}
+	return nil
+}
+
+// attach opens the device's file. Programs that we start must not hold the device,
+// so none is started until the file is marked.
+func (t *TAP) attach() (err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	t.device, err = water.New(water.Config{
+		DeviceType: water.TAP,
+		PlatformSpecificParams: water.PlatformSpecificParams{
+			Name:    t.cfg.Name,
+			Persist: t.found != nil, // water clears what is not asked for
+		},
+	})
+	if err != nil {
+		return why(err)
+	}
+	file, ok := t.device.ReadWriteCloser.(syscall.Conn)
+	if !ok {
+		return errors.Join(fmt.Errorf("device is a %T, want a file", t.device.ReadWriteCloser), t.device.Close())
+	}
+	if t.raw, err = file.SyscallConn(); err == nil {
+		err = t.raw.Control(func(fd uintptr) { t.fd = int(fd); unix.CloseOnExec(t.fd) })
+	}
+	if err != nil {
+		return errors.Join(err, t.device.Close())
+	}
+	return nil
 }
 
 // why puts what the kernel says of /dev/net/tun into words.
@@ -113,26 +138,14 @@ func why(err error) error {
 		return fmt.Errorf("%w: want /dev/net/tun: modprobe tun", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: want CAP_NET_ADMIN", err)
+	case errors.Is(err, unix.EBUSY):
+		return errHeld
 	}
 	return err
 }
 
-// prepare does to a new device what cfg says.
-func (t *TAP) prepare() (err error) {
-	file, ok := t.device.ReadWriteCloser.(syscall.Conn)
-	if !ok {
-		return fmt.Errorf("device is a %T, want a file", t.device.ReadWriteCloser)
-	}
-	if t.raw, err = file.SyscallConn(); err != nil {
-		return err
-	}
-	// Programs that we start must not hold the device.
-	if err := t.raw.Control(func(fd uintptr) { t.fd = int(fd); unix.CloseOnExec(t.fd) }); err != nil {
-		return err
-	}
-	if t.link, err = netlink.LinkByName(t.cfg.Name); err != nil {
-		return err
-	}
+// prepare does to the device what cfg says.
+func (t *TAP) prepare() error {
 	if t.cfg.MAC != nil {
 		if err := netlink.LinkSetHardwareAddr(t.link, t.cfg.MAC); err != nil {
 			return fmt.Errorf("mac %s: %w", t.cfg.MAC, err)
@@ -146,6 +159,11 @@ func (t *TAP) prepare() (err error) {
 			return fmt.Errorf("bridge %s: %w", t.cfg.Bridge, err)
 		}
 	}
+	if t.cfg.Alias != "" {
+		if err := netlink.LinkSetAlias(t.link, t.cfg.Alias); err != nil {
+			return fmt.Errorf("alias %q: %w", t.cfg.Alias, err)
+		}
+	}
 	if err := netlink.LinkSetUp(t.link); err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
@@ -154,18 +172,21 @@ func (t *TAP) prepare() (err error) {
 		if err != nil {
 			return err
 		}
-		if err := netlink.AddrAdd(t.link, address); err != nil {
+		if err := netlink.AddrAdd(t.link, address); t.found != nil && errors.Is(err, unix.EEXIST) {
+			continue
+		} else if err != nil {
 			return fmt.Errorf("address %s: %w", a, err)
+		}
+		if t.found != nil {
+			t.found.added = append(t.found.added, address)
 		}
 	}
 	return nil
 }
 
-// enslave makes the device a port of the bridge. A port has no addresses of its
-// own, lest it speak to the other site by itself.
+// enslave makes the device a port of the bridge.
 func (t *TAP) enslave() error {
-	const addrGenModeNone = 1
-	if err := netlink.LinkSetIP6AddrGenMode(t.link, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+	if err := t.silence(); err != nil {
 		return err
 	}
 	bridge, err := netlink.LinkByName(t.cfg.Bridge)
@@ -175,15 +196,48 @@ func (t *TAP) enslave() error {
 	return netlink.LinkSetMaster(t.link, bridge)
 }
 
+// silence keeps the device from giving itself an IPv6 address, and so from
+// speaking to the other site by itself. It is for a bridge's port that is not up.
+func (t *TAP) silence() error {
+	const addrGenModeNone = 1
+	err := netlink.LinkSetIP6AddrGenMode(t.link, addrGenModeNone)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // without IPv6 there is nothing to say
+	}
+	return err
+}
+
 // Name returns the device's name.
 func (t *TAP) Name() string { return t.cfg.Name }
 
 // SetMTU sets the device's MTU.
 func (t *TAP) SetMTU(mtu int) error {
-	if err := netlink.LinkSetMTU(t.link, mtu); err != nil {
+	if err := t.setMTU(mtu); err != nil {
 		return fmt.Errorf("mtu %d: %w", mtu, err)
 	}
 	return nil
+}
+
+func (t *TAP) setMTU(mtu int) error {
+	l, err := netlink.LinkByIndex(t.link.Attrs().Index)
+	if err != nil {
+		return err
+	}
+	// Below 1280 octets a device has no IPv6. When it has it again, it has forgotten
+	// that it is to be silent, and would speak at once if it were up.
+	const leastIPv6 = 1280
+	was := l.Attrs()
+	if t.cfg.Bridge == "" || was.Flags&net.FlagUp == 0 || was.MTU >= leastIPv6 || mtu < leastIPv6 {
+		return netlink.LinkSetMTU(t.link, mtu)
+	}
+	if err := netlink.LinkSetDown(t.link); err != nil {
+		return err
+	}
+	err = netlink.LinkSetMTU(t.link, mtu)
+	if err == nil {
+		err = t.silence()
+	}
+	return errors.Join(err, netlink.LinkSetUp(t.link))
 }
 
 // Attach implements bridge.Port.
@@ -227,14 +281,9 @@ func (t *TAP) Run() error {
 		switch {
 		case t.closed.Load():
 			return nil
-		case err != nil:
-			return fmt.Errorf("tap %s: %w", t.cfg.Name, err)
-		case errors.Is(failed, unix.EBADFD):
+		case err != nil, failed == unix.EBADFD:
+			// Whichever is quicker: polling a TAP fails only when its device is gone.
 			return fmt.Errorf("tap %s: the device was deleted", t.cfg.Name)
-		case errors.Is(failed, unix.EIO):
-			// The device is down: it has nothing to say until it is up.
-			failed = nil
-			time.Sleep(100 * time.Millisecond)
 		case failed != nil:
 			return fmt.Errorf("tap %s: read: %w", t.cfg.Name, failed)
 		}
@@ -270,7 +319,8 @@ func (t *TAP) Stats() Stats {
 	}
 }
 
-// Close removes the device and returns when it is gone.
+// Close removes the device and returns when it is gone. One that the user had made
+// it leaves as it was.
 func (t *TAP) Close() error {
 	if t.closed.Swap(true) {
 		return nil
@@ -278,11 +328,18 @@ func (t *TAP) Close() error {
 	for t.writers.Load() > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if err := t.device.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+	var err error
+	if t.found != nil {
+		err = t.found.restore(t.link) // as long as it is ours
+	}
+	if err = errors.Join(err, t.device.Close()); err != nil {
 		return fmt.Errorf("tap %s: %w", t.cfg.Name, err)
 	}
+	if t.found != nil {
+		return nil
+	}
 	for range 100 {
-		if _, err := netlink.LinkByName(t.cfg.Name); errors.As(err, new(netlink.LinkNotFoundError)) {
+		if _, err := netlink.LinkByIndex(t.link.Attrs().Index); errors.As(err, new(netlink.LinkNotFoundError)) {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond)

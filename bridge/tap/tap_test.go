@@ -135,7 +135,7 @@ func TestOpen(t *testing.T) {
 	n := lab(t)
 	in(t, n, func() error {
 		mac := MAC("lyon", "paris/office")
-		tap, err := Open(Config{Name: "t0", MTU: 1438, MAC: mac, Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}})
+		tap, err := Open(Config{Name: "t0", MTU: 1438, MAC: mac, Alias: "lyon/paris/office", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}})
 		if err != nil {
 			return err
 		}
@@ -143,15 +143,19 @@ func TestOpen(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if a := l.Attrs(); a.MTU != 1438 || a.HardwareAddr.String() != mac.String() || a.Flags&net.FlagUp == 0 {
-			t.Errorf("MTU %d, MAC %s, %s; want 1438, %s, up", a.MTU, a.HardwareAddr, a.Flags, mac)
+		if a := l.Attrs(); a.MTU != 1438 || a.HardwareAddr.String() != mac.String() || a.Flags&(net.FlagUp|net.FlagRunning) != net.FlagUp|net.FlagRunning || a.Alias != "lyon/paris/office" {
+			t.Errorf("MTU %d, MAC %s, %s, alias %q; want 1438, %s, up and running, lyon/paris/office", a.MTU, a.HardwareAddr, a.Flags, a.Alias, mac)
 		}
 		if addrs, _ := netlink.AddrList(l, netlink.FAMILY_V4); len(addrs) != 1 || addrs[0].IPNet.String() != "198.51.100.1/24" {
 			t.Errorf("addresses %v", addrs)
 		}
 		_, err = Open(Config{Name: "t0", MTU: 1500})
-		if want := "tap t0: an interface of this name exists (type tuntap), want a free name"; err == nil || err.Error() != want {
+		if want := "tap t0: a TAP of this name exists and a process holds it, want a free name"; err == nil || err.Error() != want {
 			t.Errorf("the name twice: %v, want %s", err, want)
+		}
+		_, err = Open(Config{Name: "lo", MTU: 1500})
+		if want := "tap lo: an interface of this name exists (type device), want a free name"; err == nil || err.Error() != want {
+			t.Errorf("lo as a TAP: %v, want %s", err, want)
 		}
 		_, err = Open(Config{Name: "t1", MTU: 1500, Bridge: "absent"})
 		if err == nil || !strings.HasPrefix(err.Error(), "tap t1: bridge absent: ") {
@@ -279,30 +283,98 @@ func TestBridgeForwards(t *testing.T) {
 	}
 }
 
-// TestDeletedUnderOurFeet has Run say so, and Send survive it.
+// TestDeletedUnderOurFeet has Run say so, and Send survive it. There is a race in
+// the kernel of what is seen first, so it is tried some times.
 func TestDeletedUnderOurFeet(t *testing.T) {
 	n := lab(t)
-	var tap *TAP
-	in(t, n, func() (err error) {
-		tap, err = Open(Config{Name: "t0", MTU: 1500})
-		return err
-	})
-	done := make(chan error)
-	go func() { done <- tap.Run() }()
+	for range 20 {
+		var tap *TAP
+		in(t, n, func() (err error) {
+			tap, err = Open(Config{Name: "t0", MTU: 1500})
+			return err
+		})
+		done := make(chan error)
+		go func() { done <- tap.Run() }()
+		time.Sleep(5 * time.Millisecond) // most of the times Run waits by now
+		in(t, n, func() error { return netlink.LinkDel(tap.link) })
+		if err := <-done; err == nil || err.Error() != "tap t0: the device was deleted" {
+			t.Errorf("Run: %v", err)
+		}
+		if sent := tap.Send([]pseudowire.Frame{pseudowire.NewFrame(make([]byte, 60), 0)}); sent != 0 || tap.Stats().OutErrors != 1 {
+			t.Errorf("%d sent to a device that is gone, %+v", sent, tap.Stats())
+		}
+		in(t, n, tap.Close)
+	}
+}
+
+// TestSuccessor closes a TAP that was deleted and has a successor of its name.
+func TestSuccessor(t *testing.T) {
+	n := lab(t)
 	in(t, n, func() error {
-		l, err := netlink.LinkByName("t0")
+		tap, err := Open(Config{Name: "t0", MTU: 1500})
 		if err != nil {
 			return err
 		}
-		return netlink.LinkDel(l)
+		if err := netlink.LinkDel(tap.link); err != nil {
+			return err
+		}
+		successor, err := Open(Config{Name: "t0", MTU: 1500})
+		if err != nil {
+			return err
+		}
+		return errors.Join(tap.Close(), tap.Close(), successor.Close())
 	})
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "the device was deleted") {
-		t.Errorf("Run: %v", err)
+}
+
+// TestDownAndUp takes the device down: Send counts, Run waits, and both go on.
+func TestDownAndUp(t *testing.T) {
+	n := lab(t)
+	var tap *TAP
+	in(t, n, func() (err error) {
+		if tap, err = Open(Config{Name: "t0", MTU: 1500}); err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(tap.link)
+	})
+	want := frames()["least"]
+	got := make(chan struct{}, 1)
+	tap.Attach(func(f []pseudowire.Frame) int {
+		for _, f := range f {
+			if bytes.Equal(f.Bytes(), want) {
+				got <- struct{}{}
+			}
+		}
+		return len(f)
+	})
+	done := make(chan error)
+	go func() { done <- tap.Run() }()
+	f := []pseudowire.Frame{pseudowire.NewFrame(bytes.Clone(want), 0)}
+	if sent := tap.Send(f); sent != 0 || tap.Stats().OutErrors != 1 {
+		t.Errorf("%d sent to a device that is down, %+v", sent, tap.Stats())
 	}
-	if sent := tap.Send([]pseudowire.Frame{pseudowire.NewFrame(make([]byte, 60), 0)}); sent != 0 {
-		t.Errorf("%d sent to a device that is gone", sent)
+	in(t, n, func() error { return netlink.LinkSetUp(tap.link) })
+	if sent := tap.Send(f); sent != 1 {
+		t.Errorf("%d sent to a device that is up again, %+v", sent, tap.Stats())
+	}
+	segment, err := n.Capture("t0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer segment.Close()
+	if err := segment.Send(want); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-got:
+	case err := <-done:
+		t.Fatalf("Run: %v", err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing read from a device that is up again")
 	}
 	in(t, n, tap.Close)
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
 }
 
 // TestCloseWhileSending is for the race detector, and for descriptors that are
@@ -368,6 +440,73 @@ func TestSendAllocatesNothing(t *testing.T) {
 	if got := testing.AllocsPerRun(100, func() { tap.Send(f) }); got != 0 {
 		t.Errorf("%v allocations a Send, want 0", got)
 	}
+}
+
+// TestRunAllocatesNothing has frames come in through a bridge from another TAP,
+// because its Send allocates nothing.
+func TestRunAllocatesNothing(t *testing.T) {
+	n := lab(t)
+	taps := make([]*TAP, 2)
+	in(t, n, func() error {
+		b, err := link.OpenBridge("br0", "lyon")
+		if err != nil {
+			return err
+		}
+		for i, name := range []string{"t0", "t1"} {
+			if taps[i], err = Open(Config{Name: name, MTU: 1500, Bridge: b.Name()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b := frames()["least"]
+	got := make(chan struct{}, batch)
+	taps[1].Attach(func(f []pseudowire.Frame) int {
+		for i := range f {
+			if bytes.Equal(f[i].Bytes(), b) {
+				got <- struct{}{}
+			}
+		}
+		return len(f)
+	})
+	done := make(chan error)
+	go func() { done <- taps[1].Run() }()
+	f := []pseudowire.Frame{pseudowire.NewFrame(bytes.Clone(b), 0)}
+	if allocs := testing.AllocsPerRun(200, func() { taps[0].Send(f); <-got }); allocs != 0 {
+		t.Errorf("%v allocations a frame, want 0", allocs)
+	}
+	in(t, n, func() error { return errors.Join(taps[0].Close(), taps[1].Close()) })
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestPortStaysSilent raises a port's MTU over that from which on it has IPv6.
+func TestPortStaysSilent(t *testing.T) {
+	n := lab(t)
+	in(t, n, func() error {
+		if _, err := link.OpenBridge("br0", "lyon"); err != nil {
+			return err
+		}
+		tap, err := Open(Config{Name: "t0", MTU: 1000, Bridge: "br0"})
+		if err != nil {
+			return err
+		}
+		for _, mtu := range []int{1400, 1279, 1280} {
+			if err := tap.SetMTU(mtu); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName("t0")
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_V6)
+			if a := l.Attrs(); err != nil || len(addrs) != 0 || a.MTU != mtu || a.Flags&net.FlagUp == 0 {
+				t.Errorf("MTU %d, want %d; %s, want up; addresses %v, want none; %v", a.MTU, mtu, a.Flags, addrs, err)
+			}
+		}
+		return tap.Close()
+	})
 }
 
 func TestMAC(t *testing.T) {

@@ -161,8 +161,11 @@ func (r row) iproute2() string {
 	} else {
 		b.WriteString(" encap ip")
 	}
-	if r.udp && r.v6 {
+	switch {
+	case r.udp && r.v6:
 		b.WriteString(" udp6_csum_tx on udp6_csum_rx on")
+	case r.udp:
+		b.WriteString(" udp_csum on")
 	}
 	peerID, id := r.sessions()
 	fmt.Fprintf(&b, "\nl2tp add session name %s tunnel_id %d session_id %d peer_session_id %d", r.device(), tunnel, id, peerID)
@@ -199,6 +202,10 @@ const (
 	fromKernel direction = iota
 	fromSpanwire
 )
+
+func (d direction) String() string {
+	return [...]string{"from the kernel", "from Spanwire"}[d]
+}
 
 // A forgery is what makes a datagram that is to be dropped.
 type forgery int

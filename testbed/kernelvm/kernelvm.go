@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,11 +155,11 @@ func arguments(ctx context.Context, cfg Config, k *kernel, dir string) []string 
 	// the TAP are those that would be on a cable.
 	const plain = "csum=off,gso=off,guest_csum=off"
 	for i, tap := range cfg.TAPs {
-		mac := [6]byte{0x52, 0x54}
+		mac := net.HardwareAddr{0x52, 0x54, 5: 0}
 		rand.Read(mac[2:])
 		args = append(args,
 			"-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, tap),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,%s,mac=%x:%x:%x:%x:%x:%x", i, plain, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]))
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,%s,mac=%s", i, plain, mac))
 	}
 	return args
 }

@@ -76,7 +76,7 @@ func fold(sum uint32) uint16 {
 
 // Ping asks an address of the other end's kernel for an echo, after ARP.
 func Ping(address netip.Addr) error {
-	out, err := exec.Command("ping", "-n", "-c", "2", "-i", "0.1", "-W", "5", address.String()).CombinedOutput()
+	out, err := exec.Command("ping", "-n", "-c", "2", "-i", "0.1", "-W", "3", address.String()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ping %s: %w: %s", address, err, out)
 	}

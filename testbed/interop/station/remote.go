@@ -1,9 +1,11 @@
 package station
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/rpc"
+	"os/exec"
 	"time"
 )
 
@@ -32,6 +34,7 @@ type Call struct {
 	Within   time.Duration
 	Address  netip.Addr
 	Datagram Datagram
+	Script   string
 }
 
 // Open opens the device's station, in place of one that it may have.
@@ -64,6 +67,15 @@ func (h *Host) Ping(c Call, _ *struct{}) error { return Ping(c.Address) }
 // Inject is Datagram.Inject.
 func (h *Host) Inject(c Call, _ *struct{}) error { return c.Datagram.Inject() }
 
+// Run runs a shell script.
+func (h *Host) Run(c Call, _ *struct{}) error {
+	out, err := exec.Command("/bin/sh", "-ec", c.Script).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
 // CookieDiscards is CookieDiscards.
 func (h *Host) CookieDiscards(c Call, n *uint64) (err error) {
 	*n, err = CookieDiscards(c.Device)
@@ -88,6 +100,9 @@ func (r *Remote) Ping(a netip.Addr) error { return r.call("Ping", Call{Address: 
 
 // Inject sends from there.
 func (r *Remote) Inject(d Datagram) error { return r.call("Inject", Call{Datagram: d}) }
+
+// Run runs a shell script there.
+func (r *Remote) Run(script string) error { return r.call("Run", Call{Script: script}) }
 
 // CookieDiscards asks the kernel there.
 func (r *Remote) CookieDiscards(device string) (n uint64, err error) {
