@@ -16,11 +16,12 @@ import (
 // knows it, also after a kill -9.
 const mark = "spanwire"
 
-// forwardLLDP is a bridge's group_fwd_mask with the bit of 01:80:c2:00:00:0e. STP
-// frames (00) pass without, as long as the bridge's own STP is off. The kernel
-// refuses the bits of pause and LACP frames (01, 02) here. A port's own mask takes
-// that of LACP, but would have to be set on the LAN's ports too, which are not ours.
-const forwardLLDP = 1 << 0xe
+// forwardGroups is a bridge's group_fwd_mask that lets the frames to all of
+// 01:80:c2:00:00:03 to 0f pass, LLDP's (0e) and 802.1X's (03) among them. STP frames
+// (00) pass without, as long as the bridge's own STP is off. The kernel refuses the
+// bits of pause and LACP frames (01, 02) here. A port's own mask takes that of LACP,
+// but would have to be set on the LAN's ports too, which are not ours.
+const forwardGroups = 0xfff8
 
 // A Bridge is a handle to a Linux bridge. There may be several to one bridge, in
 // this process and in others; each is closed after the TAPs that it was opened for.
@@ -31,7 +32,7 @@ type Bridge struct {
 }
 
 // OpenBridge returns the bridge of that name, and makes it if it is missing: up,
-// without STP, forwarding LLDP, its address derived from owner and name so that it
+// without STP, forwarding LLDP and its like, its address derived from owner and name so that it
 // is the same after each start.
 func OpenBridge(name, owner string) (*Bridge, error) {
 	l, err := netlink.LinkByName(name)
@@ -49,7 +50,7 @@ func OpenBridge(name, owner string) (*Bridge, error) {
 func makeBridge(name, owner string) (*Bridge, error) {
 	sum := sha256.Sum256([]byte(owner + "\x00bridge\x00" + name))
 	sum[0] = sum[0]&^1 | 2
-	mask := uint16(forwardLLDP)
+	mask := uint16(forwardGroups)
 	l := &netlink.Bridge{
 		LinkAttrs:    netlink.NewLinkAttrs(),
 		GroupFwdMask: &mask,

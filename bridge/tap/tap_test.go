@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -283,11 +284,24 @@ func TestBridgeForwards(t *testing.T) {
 	}
 }
 
-// TestDeletedUnderOurFeet has Run say so, and Send survive it. There is a race in
-// the kernel of what is seen first, so it is tried some times.
+// unpollable is a file of which the poller says that it cannot be waited for.
+type unpollable struct{ syscall.RawConn }
+
+func (unpollable) Read(func(uintptr) bool) error { return errors.New("not pollable") }
+
+// TestDeletedSeenByPoller is the rarer way to learn of it: in the kernel it is a
+// race which is first.
+func TestDeletedSeenByPoller(t *testing.T) {
+	tap := &TAP{cfg: Config{Name: "t0"}, raw: unpollable{}}
+	if err := tap.Run(); err == nil || err.Error() != "tap t0: the device was deleted" {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestDeletedUnderOurFeet has Run say so, and Send survive it.
 func TestDeletedUnderOurFeet(t *testing.T) {
 	n := lab(t)
-	for range 20 {
+	for range 5 {
 		var tap *TAP
 		in(t, n, func() (err error) {
 			tap, err = Open(Config{Name: "t0", MTU: 1500})
