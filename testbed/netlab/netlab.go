@@ -6,6 +6,7 @@ package netlab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -59,21 +60,22 @@ func (l *Lab) Namespace(name string) (*Namespace, error) {
 				return err
 			}
 		}
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
+		return up("lo")
 	})
 }
+
+// errEnded stands for the error of a function that never returned.
+var errEnded = errors.New("netlab: ended its goroutine, as t.Fatal does")
 
 // onThread runs f on a thread that ends with it, so that what f does to its thread
 // stays there.
 func onThread(f func() error) error {
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- f()
+		err := errEnded
+		defer func() { done <- err }()
+		err = f()
 	}()
 	return <-done
 }
@@ -116,8 +118,16 @@ func (l *Lab) Veth(a *Namespace, aName string, b *Namespace, bName string, mtu i
 	})
 }
 
-func up(name string) error {
+func device(name string) (netlink.Link, error) {
 	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("netlab: device %s: %w", name, err)
+	}
+	return l, nil
+}
+
+func up(name string) error {
+	l, err := device(name)
 	if err != nil {
 		return err
 	}
@@ -134,7 +144,7 @@ func (l *Lab) Bridge(n *Namespace, name string, ports ...string) error {
 			return fmt.Errorf("netlab: bridge %s: %w", name, err)
 		}
 		for _, p := range ports {
-			port, err := netlink.LinkByName(p)
+			port, err := device(p)
 			if err != nil {
 				return err
 			}
@@ -147,9 +157,9 @@ func (l *Lab) Bridge(n *Namespace, name string, ports ...string) error {
 }
 
 // Addr gives a device addresses.
-func (n *Namespace) Addr(device string, prefixes ...netip.Prefix) error {
+func (n *Namespace) Addr(name string, prefixes ...netip.Prefix) error {
 	return n.Do(func() error {
-		l, err := netlink.LinkByName(device)
+		l, err := device(name)
 		if err != nil {
 			return err
 		}
@@ -162,8 +172,19 @@ func (n *Namespace) Addr(device string, prefixes ...netip.Prefix) error {
 				a.Flags = unix.IFA_F_NODAD
 			}
 			if err := netlink.AddrAdd(l, a); err != nil {
-				return fmt.Errorf("netlab: address %s on %s: %w", p, device, err)
+				return fmt.Errorf("netlab: address %s on %s: %w", p, name, err)
 			}
+		}
+		return nil
+	})
+}
+
+// Route lays the way to a network by way of a host that is reached already.
+func (n *Namespace) Route(to netip.Prefix, via netip.Addr) error {
+	return n.Do(func() error {
+		dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
+		if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("netlab: route to %s via %s: %w", to, via, err)
 		}
 		return nil
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -15,10 +16,17 @@ import (
 // A Capture is an ear and a mouth on a device: it hears all frames that come and
 // go there, VLAN tags included, and can send others.
 type Capture struct {
-	fd    int
-	index int
-	buf   []byte
+	fd      int
+	index   int
+	close   sync.Once
+	buf     []byte // the frame from its fifth octet, so that a tag fits in
+	control []byte
 }
+
+const (
+	tagLen        = 4
+	receiveBuffer = 32 << 20 // octets
+)
 
 // Capture opens a device, promiscuously.
 func (n *Namespace) Capture(device string) (c *Capture, err error) {
@@ -42,13 +50,19 @@ func open(device string) (*Capture, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(networkOrder(unix.ETH_P_ALL)))
+	// With protocol 0 it hears nothing until it is bound, and so of no other device.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	c := &Capture{fd: fd, index: i.Index, buf: make([]byte, 1<<16+64)}
+	c := &Capture{fd: fd, index: i.Index, buf: make([]byte, 1<<16+64), control: make([]byte, 128)}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		// Only the machine's own root may exceed net.core.rmem_max.
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
 	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
+		err,
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: i.Index}),
 		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{Ifindex: int32(i.Index), Type: unix.PACKET_MR_PROMISC}),
@@ -60,16 +74,17 @@ func open(device string) (*Capture, error) {
 	return c, nil
 }
 
-// Close ends the capture.
-func (c *Capture) Close() { unix.Close(c.fd) }
+// Close ends the capture, when no Next or Receive waits. It may be called again.
+func (c *Capture) Close() { c.close.Do(func() { unix.Close(c.fd) }) }
 
 // Send sends a frame out of the device.
 func (c *Capture) Send(frame []byte) error {
 	return unix.Sendto(c.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: c.index})
 }
 
-// Next returns the next frame that came or went, and when. It is good until the
-// following call. After the deadline the error is os.ErrDeadlineExceeded.
+// Next returns the next frame that came or went, and when the kernel saw it. It is
+// good until the following call. After the deadline the error is
+// os.ErrDeadlineExceeded.
 func (c *Capture) Next(deadline time.Time) (frame []byte, at time.Time, err error) {
 	frame, at, _, err = c.next(deadline)
 	return frame, at, err
@@ -86,7 +101,6 @@ func (c *Capture) Receive(deadline time.Time) (frame []byte, err error) {
 }
 
 func (c *Capture) next(deadline time.Time) (frame []byte, at time.Time, outgoing bool, err error) {
-	const tag = 4
 	for {
 		wait := time.Until(deadline)
 		if wait <= 0 {
@@ -99,45 +113,44 @@ func (c *Capture) next(deadline time.Time) (frame []byte, at time.Time, outgoing
 		if n <= 0 {
 			continue
 		}
-		control := make([]byte, 128)
-		n, oob, _, from, err := unix.Recvmsg(c.fd, c.buf[tag:], control, unix.MSG_DONTWAIT)
+		n, oob, _, from, err := unix.Recvmsg(c.fd, c.buf[tagLen:], c.control, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
 			return nil, at, false, err
 		}
+		messages, err := unix.ParseSocketControlMessage(c.control[:oob])
+		if err != nil {
+			return nil, at, false, err
+		}
+		frame = c.buf[tagLen : tagLen+n]
+		for _, m := range messages {
+			switch {
+			case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS:
+				at = time.Unix((*unix.Timespec)(unsafe.Pointer(&m.Data[0])).Unix())
+			case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA:
+				frame = c.restoreTag(frame, (*unix.TpacketAuxdata)(unsafe.Pointer(&m.Data[0])))
+			}
+		}
 		link, ok := from.(*unix.SockaddrLinklayer)
-		outgoing := ok && link.Pkttype == unix.PACKET_OUTGOING
-		return c.restoreTag(n, control[:oob]), time.Now(), outgoing, nil
+		return frame, at, ok && link.Pkttype == unix.PACKET_OUTGOING, nil
 	}
 }
 
-// restoreTag puts the VLAN tag back that the kernel has taken off the frame in
-// buf[4:].
-func (c *Capture) restoreTag(n int, control []byte) []byte {
-	const tag, addresses = 4, 12
-	frame := c.buf[tag : tag+n]
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil || n < addresses {
+// restoreTag puts back the VLAN tag that the kernel has taken off the frame in
+// c.buf[tagLen:].
+func (c *Capture) restoreTag(frame []byte, aux *unix.TpacketAuxdata) []byte {
+	const addresses = 12
+	if aux.Status&unix.TP_STATUS_VLAN_VALID == 0 || len(frame) < addresses {
 		return frame
 	}
-	for _, m := range messages {
-		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA || len(m.Data) < int(unsafe.Sizeof(unix.TpacketAuxdata{})) {
-			continue
-		}
-		aux := (*unix.TpacketAuxdata)(unsafe.Pointer(&m.Data[0]))
-		if aux.Status&unix.TP_STATUS_VLAN_VALID == 0 {
-			continue
-		}
-		kind := uint16(unix.ETH_P_8021Q)
-		if aux.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
-			kind = aux.Vlan_tpid
-		}
-		copy(c.buf, frame[:addresses])
-		binary.BigEndian.PutUint16(c.buf[addresses:], kind)
-		binary.BigEndian.PutUint16(c.buf[addresses+2:], aux.Vlan_tci)
-		return c.buf[:tag+n]
+	kind := uint16(unix.ETH_P_8021Q)
+	if aux.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+		kind = aux.Vlan_tpid
 	}
-	return frame
+	copy(c.buf, frame[:addresses])
+	binary.BigEndian.PutUint16(c.buf[addresses:], kind)
+	binary.BigEndian.PutUint16(c.buf[addresses+2:], aux.Vlan_tci)
+	return c.buf[:tagLen+len(frame)]
 }

@@ -1,5 +1,6 @@
-// Package relay is a bad network: a UDP relay between two hosts that loses,
-// duplicates, delays and reorders what it carries, the same for the same seed.
+// Package relay is a bad network: a relay of UDP datagrams or IP packets between
+// two hosts that loses, duplicates, delays and reorders what it carries, the same
+// for the same seed.
 package relay
 
 import (
@@ -41,13 +42,13 @@ func NewJudge(i Impairment, stream uint64) *Judge {
 	return &Judge{impairment: i, random: rand.New(rand.NewPCG(i.Seed, stream))}
 }
 
-// Next returns after how long each copy of the next datagram arrives: none if it is
-// lost. The slice is good until the following call.
+// Next returns in copies, which it overwrites, after how long each copy of the next
+// datagram arrives: none if it is lost.
 func (j *Judge) Next(copies []time.Duration) []time.Duration {
 	// All dice are thrown for every datagram, so that a change of one share does
 	// not change the others' fate.
 	lost, twice, held := j.random.Float64() < j.impairment.Loss, j.random.Float64() < j.impairment.Duplicate, j.random.Float64() < j.impairment.Reorder
-	jitter := time.Duration(j.random.Int64N(int64(j.impairment.Jitter) + 1))
+	jitter := time.Duration(j.random.Float64() * float64(j.impairment.Jitter))
 	copies = copies[:0]
 	if lost {
 		j.counts.Lost++
@@ -70,7 +71,7 @@ func (j *Judge) Next(copies []time.Duration) []time.Duration {
 // A Relay carries datagrams between two peers, each of which takes one of its
 // addresses for the other's.
 type Relay struct {
-	ends [2]*net.UDPConn
+	ends [2]net.PacketConn
 	work sync.WaitGroup
 
 	mu     sync.Mutex
@@ -81,14 +82,24 @@ type Relay struct {
 // from BTo to b, and the other way round. The two addresses are local to the
 // namespace in which New is called; port 0 takes a free one.
 func New(aTo, bTo netip.AddrPort, a, b netip.AddrPort, i Impairment) (*Relay, error) {
+	return between("udp", aTo.String(), bTo.String(), net.UDPAddrFromAddrPort(a), net.UDPAddrFromAddrPort(b), i)
+}
+
+// NewIP returns a relay like New's for IP protocol 115, which is L2TP's. It needs
+// root.
+func NewIP(aTo, bTo netip.Addr, a, b netip.Addr, i Impairment) (*Relay, error) {
+	return between("ip:115", aTo.String(), bTo.String(), &net.IPAddr{IP: a.AsSlice()}, &net.IPAddr{IP: b.AsSlice()}, i)
+}
+
+func between(network, aTo, bTo string, a, b net.Addr, i Impairment) (*Relay, error) {
 	r := &Relay{judges: [2]*Judge{NewJudge(i, 1), NewJudge(i, 2)}}
-	for n, at := range []netip.AddrPort{aTo, bTo} {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	for n, at := range []string{aTo, bTo} {
+		c, err := net.ListenPacket(network, at)
 		if err != nil {
 			r.Close()
 			return nil, fmt.Errorf("relay: %w", err)
 		}
-		c.SetReadBuffer(4 << 20)
+		c.(interface{ SetReadBuffer(int) error }).SetReadBuffer(4 << 20)
 		r.ends[n] = c
 	}
 	r.work.Go(func() { r.carry(0, b) })
@@ -96,10 +107,11 @@ func New(aTo, bTo netip.AddrPort, a, b netip.AddrPort, i Impairment) (*Relay, er
 	return r, nil
 }
 
-// ATo returns the address that a takes for b's.
+// ATo returns the address that a takes for b's. It has no use for a relay of IP
+// packets, whose addresses the caller knows.
 func (r *Relay) ATo() netip.AddrPort { return r.ends[0].LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// BTo returns the address that b takes for a's.
+// BTo returns the address that b takes for a's, as ATo does for a.
 func (r *Relay) BTo() netip.AddrPort { return r.ends[1].LocalAddr().(*net.UDPAddr).AddrPort() }
 
 // Counts returns what became of the datagrams of both directions.
@@ -141,7 +153,7 @@ func (f *flight) Pop() any {
 }
 
 // carry reads one end and writes to the peer of the other.
-func (r *Relay) carry(end int, peer netip.AddrPort) {
+func (r *Relay) carry(end int, peer net.Addr) {
 	in, out := r.ends[end], r.ends[1-end]
 	var under flight
 	var copies []time.Duration
@@ -149,14 +161,14 @@ func (r *Relay) carry(end int, peer netip.AddrPort) {
 	for order := 0; ; order++ {
 		for len(under) > 0 && !under[0].at.After(time.Now()) {
 			d := heap.Pop(&under).(datagram)
-			out.WriteToUDPAddrPort(d.b, peer) // what does not go is lost, as on a network
+			out.WriteTo(d.b, peer) // what does not go is lost, as on a network
 		}
 		deadline := time.Time{}
 		if len(under) > 0 {
 			deadline = under[0].at
 		}
 		in.SetReadDeadline(deadline)
-		n, _, err := in.ReadFromUDPAddrPort(buf)
+		n, _, err := in.ReadFrom(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
