@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -114,8 +115,24 @@ func (l *Lab) Veth(a *Namespace, aName string, b *Namespace, bName string, mtu i
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: bName, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(b.handle)}); err != nil {
 			return fmt.Errorf("netlab: veth %s to %s: %w", aName, bName, err)
 		}
-		return errors.Join(up(aName), b.Do(func() error { return up(bName) }))
+		if err := errors.Join(up(aName), b.Do(func() error { return up(bName) })); err != nil {
+			return err
+		}
+		return errors.Join(carries(aName), b.Do(func() error { return carries(bName) }))
 	})
+}
+
+// carries waits until a device is operational: the kernel says so a moment after
+// the cable's other end is up, and drops what is sent before.
+func carries(name string) error {
+	for range 200 {
+		l, err := device(name)
+		if err != nil || l.Attrs().OperState == netlink.OperUp {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("netlab: device %s: no carrier", name)
 }
 
 func device(name string) (netlink.Link, error) {
