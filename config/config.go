@@ -6,10 +6,10 @@ package config
 import (
 	_ "embed" // the reference
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 
 	"spanwire/l2tpv3"
@@ -81,7 +81,16 @@ func (e Errors) Error() string {
 
 // Load reads the file at path. Its error is one of the system's, or Errors.
 func Load(path string) (*File, error) {
-	text, err := os.ReadFile(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(file)
 	if err != nil {
 		return nil, err
 	}
@@ -89,20 +98,35 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode()&0o077 != 0 {
-		f.Warnings = append(f.Warnings, Problem{File: path, Text: fmt.Sprintf(
-			"mode %04o: others can read the cookies in it, want 0600", info.Mode().Perm())})
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && f.secret() {
+		f.Warnings = append([]Problem{{File: path, Text: fmt.Sprintf(
+			"found mode %04o, by which others can read the cookies in it, want 0600", mode)}}, f.Warnings...)
 	}
 	return f, nil
 }
 
+// secret reports whether the file holds any cookie.
+func (f *File) secret() bool {
+	for _, t := range f.Tunnels {
+		for _, s := range t.Sessions {
+			if s.Params.ReceiveCookie.Len()+s.Params.SendCookie.Len() > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Parse reads a file's text; name stands in the problems.
 func Parse(name string, text []byte) (*File, error) {
-	p := newParser(name, text)
-	f := p.file()
-	if len(p.problems) > 0 {
-		slices.SortStableFunc(p.problems, func(a, b Problem) int { return a.Line - b.Line })
+	p := newParser(name)
+	if !p.decode(string(text)) {
 		return nil, Errors(p.problems)
 	}
+	f := p.file()
+	if len(p.problems) > 0 {
+		return nil, Errors(sorted(p.problems))
+	}
+	f.Warnings = sorted(f.Warnings)
 	return f, nil
 }

@@ -1,148 +1,82 @@
 package config
 
-import "strings"
+import (
+	"errors"
+	"strings"
 
-// lines returns on which line each key and table of a TOML text stands, by its
-// dotted path. The TOML library tells it of what is wrong, not of what is right.
-// It is made for texts that the library has read; for others it tells anything.
-func lines(text string) map[string]int {
-	at := make(map[string]int)
-	note := func(path string, line int) {
-		for {
-			if _, ok := at[path]; ok {
-				return
-			}
-			at[path] = line
-			i := strings.LastIndexByte(path, '.')
-			if i < 0 {
-				return
-			}
-			path = path[:i] // a table that is nowhere by itself
-		}
-	}
-	s := scanner{text: text, line: 1}
-	table := ""
-	for s.next() {
-		switch {
-		case s.peek() == '[':
-			line := s.line
-			s.skipAny("[ \t")
-			table = s.key()
-			note(table, line)
-			s.restOfLine()
-		default:
-			line := s.line
-			if key := s.key(); key != "" {
-				note(strings.TrimPrefix(table+"."+key, "."), line)
-			}
-			s.value()
-		}
-	}
-	return at
+	"github.com/BurntSushi/toml"
+)
+
+// lines knows where in a text each key and table stands. Paths are those of
+// toml.Key.String.
+type lines struct {
+	text   string
+	md     toml.MetaData
+	values map[string]toml.Primitive // all but what is in arrays
+	first  map[string]int            // which of md.Keys is the first at or below a path
 }
 
-type scanner struct {
-	text string
-	at   int
-	line int
+func newLines(text string, md toml.MetaData, root toml.Primitive) *lines {
+	l := &lines{text, md, make(map[string]toml.Primitive), make(map[string]int)}
+	l.add(nil, root)
+	for i, key := range md.Keys() {
+		for n := range key {
+			path := key[:n+1].String()
+			if _, ok := l.first[path]; !ok {
+				l.first[path] = i
+			}
+		}
+	}
+	return l
 }
 
-func (s *scanner) peek() byte {
-	if s.at < len(s.text) {
-		return s.text[s.at]
+// add notes what stands at a path and below.
+func (l *lines) add(path toml.Key, v toml.Primitive) {
+	l.values[path.String()] = v
+	var table map[string]toml.Primitive
+	if l.md.PrimitiveDecode(v, &table) != nil {
+		return // it is no table
+	}
+	for key, v := range table {
+		l.add(join(path, key), v)
+	}
+}
+
+// of returns the line of the innermost part of a path that the text has, 0 if it
+// has none. A table without a line of its own, as a in [a.b], stands where the
+// first key below it does. It reads the text each time: it is for what is wrong.
+func (l *lines) of(path toml.Key) int {
+	for n := len(path); n > 0; n-- {
+		at := path[:n].String()
+		v, ok := l.values[at]
+		if !ok {
+			continue
+		}
+		if line := l.place(v); line != 0 {
+			return line
+		}
+		return l.place(l.values[l.md.Keys()[l.first[at]].String()])
 	}
 	return 0
 }
 
-func (s *scanner) skipAny(set string) {
-	for s.at < len(s.text) && strings.IndexByte(set, s.text[s.at]) >= 0 {
-		s.step()
+// place returns the line on which a value begins, 0 if it has none of its own.
+// The library tells it only in its errors, so it is made to give one.
+func (l *lines) place(v toml.Primitive) int {
+	var at toml.ParseError
+	if !errors.As(l.md.PrimitiveDecode(v, new(refuse)), &at) || at.Position.Line == 0 {
+		return 0
 	}
+	// The library's Line is where a value ends.
+	return 1 + strings.Count(l.text[:min(at.Position.Start, len(l.text))], "\n")
 }
 
-func (s *scanner) step() {
-	if s.text[s.at] == '\n' {
-		s.line++
-	}
-	s.at++
-}
+// refuse takes no value.
+type refuse struct{}
 
-func (s *scanner) restOfLine() {
-	for s.at < len(s.text) && s.text[s.at] != '\n' {
-		s.at++
-	}
-}
+func (*refuse) UnmarshalTOML(any) error { return errors.New("refused") }
 
-// next goes to the next key or table header, over white space and comments.
-func (s *scanner) next() bool {
-	for {
-		s.skipAny(" \t\r\n")
-		if s.peek() != '#' {
-			return s.at < len(s.text)
-		}
-		s.restOfLine()
-	}
-}
-
-// key reads a dotted key up to the = or ] after it, without the quotes.
-func (s *scanner) key() string {
-	var b strings.Builder
-	for s.at < len(s.text) {
-		switch c := s.text[s.at]; c {
-		case '=', ']', '\n', '#':
-			return b.String()
-		case '"', '\'':
-			begin := s.at
-			s.quoted()
-			b.WriteString(strings.Trim(s.text[begin:s.at], `"'`))
-			continue
-		case ' ', '\t', '\r':
-		default:
-			b.WriteByte(c)
-		}
-		s.at++
-	}
-	return b.String()
-}
-
-// value goes past a value, which may span lines.
-func (s *scanner) value() {
-	for depth := 0; s.at < len(s.text); {
-		switch s.text[s.at] {
-		case '"', '\'':
-			s.quoted()
-			continue
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth--
-		case '#':
-			s.restOfLine()
-			continue
-		case '\n':
-			if depth <= 0 {
-				return
-			}
-		}
-		s.step()
-	}
-}
-
-// quoted goes past a string.
-func (s *scanner) quoted() {
-	quote := s.text[s.at : s.at+1]
-	if triple := strings.Repeat(quote, 3); strings.HasPrefix(s.text[s.at:], triple) {
-		quote = triple
-	}
-	s.at += len(quote)
-	for s.at < len(s.text) && !strings.HasPrefix(s.text[s.at:], quote) {
-		if len(quote) == 1 && s.text[s.at] == '\n' {
-			return
-		}
-		if s.text[s.at] == '\\' && quote[0] == '"' && s.at+1 < len(s.text) {
-			s.step()
-		}
-		s.step()
-	}
-	s.at = min(s.at+len(quote), len(s.text))
+// join returns the path of a key below path; it leaves path alone.
+func join(path toml.Key, key string) toml.Key {
+	return append(path[:len(path):len(path)], key)
 }

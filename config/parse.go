@@ -1,128 +1,190 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 
 	"spanwire/cookie"
-	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/transport"
-	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
-
-// A field is one key of a section. Its set takes the value, or tells what is wanted.
-type field struct {
-	key string
-	set func(v any) (want string)
-}
 
 // A parser walks through one file.
 type parser struct {
 	name     string
 	root     map[string]any
-	lines    map[string]int
+	lines    *lines
 	problems []Problem
+	warnings []Problem
 
-	sessionIDs map[int64]string                   // whose they are
-	taps       map[string]string                  // whose they are
-	sockets    map[transport.Config]socketOptions // by encapsulation and address alone
-	warnings   []Problem
+	sessionIDs map[uint32]toml.Key // who has them
+	taps       map[string]toml.Key
+	sockets    []socket
 }
 
-type socketOptions struct {
-	tunnel string
+// A socket is what tunnels may share.
+type socket struct {
+	tunnel toml.Key
 	cfg    transport.Config
 }
 
-func newParser(name string, text []byte) *parser {
-	p := &parser{
+func newParser(name string) *parser {
+	return &parser{
 		name:       name,
-		lines:      lines(string(text)),
-		sessionIDs: make(map[int64]string),
-		taps:       make(map[string]string),
-		sockets:    make(map[transport.Config]socketOptions),
+		sessionIDs: make(map[uint32]toml.Key),
+		taps:       make(map[string]toml.Key),
 	}
-	if _, err := toml.Decode(string(text), &p.root); err != nil {
-		line, what := 0, err.Error()
-		if at := (toml.ParseError{}); errors.As(err, &at) {
-			line, what = at.Position.Line, at.Message
+}
+
+// decode reads the TOML and reports whether it is any.
+func (p *parser) decode(text string) bool {
+	text = strings.TrimPrefix(text, "\ufeff")
+	var root toml.Primitive
+	md, err := toml.Decode(text, &root)
+	if err == nil {
+		err = md.PrimitiveDecode(root, &p.root)
+	}
+	if err != nil {
+		p.syntax(text, err)
+		return false
+	}
+	p.lines = newLines(text, md, root)
+	return true
+}
+
+// syntax notes what the library says of a text that is no TOML. It may quote the
+// value, which nobody shall see where it is a cookie.
+func (p *parser) syntax(text string, err error) {
+	line, what := 0, err.Error()
+	if at := (toml.ParseError{}); errors.As(err, &at) {
+		line, what = at.Position.Line, at.Message
+		suspect := at.LastKey
+		if all := strings.Split(text, "\n"); line >= 1 && line <= len(all) {
+			suspect += all[line-1]
 		}
-		p.problems = append(p.problems, Problem{File: name, Line: line, Text: what})
-	}
-	return p
-}
-
-// problem notes that something is wrong at a path, which names where in words.
-func (p *parser) problem(path []string, format string, args ...any) {
-	p.problems = append(p.problems, Problem{File: p.name, Line: p.line(path), Text: where(path) + fmt.Sprintf(format, args...)})
-}
-
-// line returns the line of the innermost part of a path that the file has.
-func (p *parser) line(path []string) int {
-	for n := len(path); n > 0; n-- {
-		if line, ok := p.lines[strings.Join(path[:n], ".")]; ok {
-			return line
+		twice := strings.HasSuffix(what, "has already been defined.") // quotes the key alone
+		if strings.Contains(suspect, "cook") && !twice {
+			what = "no TOML, " + wantCookie
 		}
 	}
-	return 0
+	what = strings.Map(func(r rune) rune { // a problem is a line
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, what)
+	p.problems = append(p.problems, Problem{File: p.name, Line: line, Text: what})
 }
 
-// where turns a path into words: "tunnel paris: session office: mtu: ".
-func where(path []string) string {
-	var b strings.Builder
+// problem notes that something is wrong at a path.
+func (p *parser) problem(path toml.Key, format string, args ...any) {
+	p.problems = append(p.problems, p.at(path, format, args...))
+}
+
+// warn notes that something should be better at a path.
+func (p *parser) warn(path toml.Key, format string, args ...any) {
+	p.warnings = append(p.warnings, p.at(path, format, args...))
+}
+
+func (p *parser) at(path toml.Key, format string, args ...any) Problem {
+	what := fmt.Sprintf(format, args...)
+	if len(path) > 0 {
+		what = where(path) + ": " + what
+	}
+	return Problem{File: p.name, Line: p.lines.of(path), Text: what}
+}
+
+// where turns a path into words: "tunnel paris: session office: mtu".
+func where(path toml.Key) string {
+	var words []string
 	for i := 0; i < len(path); i++ {
-		b.WriteString(path[i])
-		if (path[i] == "tunnel" || path[i] == "session") && i+1 < len(path) {
+		word := printable(path[i])
+		if i%2 == 0 && i+1 < len(path) && (word == "tunnel" || word == "session") {
 			i++
-			b.WriteString(" " + path[i])
+			word += " " + printable(path[i])
 		}
-		b.WriteString(": ")
+		words = append(words, word)
 	}
-	return b.String()
+	return strings.Join(words, ": ")
 }
 
-// section gives the values of a table to its fields. Keys in others are read
-// elsewhere.
-func (p *parser) section(path []string, table map[string]any, fields []field, others ...string) {
-	for key := range table {
-		known := slices.ContainsFunc(fields, func(f field) bool { return f.key == key })
-		if known || slices.Contains(others, key) {
-			continue
-		}
-		p.problem(join(path, key), "unknown key%s", p.suggest(key, fields, others))
+// printable returns a name as it is, or in quotes if it would spoil a line.
+func printable(name string) string {
+	if plain(name) {
+		return name
 	}
+	return strconv.Quote(name)
+}
+
+// section gives the values of a table to its fields, and returns the keys that
+// are wrong. The keys in others are read elsewhere.
+func (p *parser) section(path toml.Key, table map[string]any, fields []field, others ...string) (wrong map[string]bool) {
+	wrong = make(map[string]bool)
+	known := slices.Clone(others)
 	for _, f := range fields {
-		v, ok := table[f.key]
-		if !ok {
+		known = append(known, f.key)
+		at := join(path, f.key)
+		v, present := table[f.key]
+		switch {
+		case !present && f.need == "":
 			continue
+		case !present:
+			p.problem(at, "missing, want %s", f.need)
+		case !strings.Contains(f.kind, typeOf(v)):
+			p.problem(at, "found %s, want %s", mistyped(f.key, v), f.kind)
+		default:
+			complaint := f.set(v)
+			if complaint == "" {
+				continue
+			}
+			p.problem(at, "found %s, %s", shown(f.key, v), complaint)
 		}
-		if want := f.set(v); want != "" {
-			p.problem(join(path, f.key), "found %s, want %s", found(f.key, v), want)
+		wrong[f.key] = true
+	}
+	for key := range table {
+		if !slices.Contains(known, key) {
+			p.problem(join(path, key), "unknown key%s", suggest(key, known))
 		}
 	}
+	return wrong
 }
 
-func join(path []string, key string) []string { return append(slices.Clip(path), key) }
+// mistyped shows a value that has the wrong type.
+func mistyped(key string, v any) string {
+	kind, value := typeOf(v), found(v)
+	if secret(key) || value == kind {
+		return kind
+	}
+	return kind + " " + value
+}
+
+// shown shows a value as the file has it, but for what is secret.
+func shown(key string, v any) string {
+	if s, is := v.(string); is && secret(key) {
+		if strings.Trim(s, "0123456789abcdefABCDEF") != "" {
+			return "other than hexadecimal digits"
+		}
+		return fmt.Sprintf("%d digits", len(s))
+	}
+	return found(v)
+}
+
+func secret(key string) bool { return strings.HasSuffix(key, "_cookie") }
 
 // suggest names the key that was likely meant, if one is near.
-func (p *parser) suggest(key string, fields []field, others []string) string {
+func suggest(key string, known []string) string {
 	best, least := "", 3
-	for _, f := range fields {
-		others = append(slices.Clip(others), f.key)
-	}
-	for _, k := range others {
-		if d := distance(key, k); d < least {
+	for _, k := range known {
+		if d := distance(key, k); d < least && d < len(k) {
 			best, least = k, d
 		}
 	}
@@ -153,467 +215,223 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// found shows a value as the file has it, but for what is secret.
-func found(key string, v any) string {
-	switch v := v.(type) {
-	case string:
-		if strings.HasSuffix(key, "cookie") {
-			return fmt.Sprintf("%d characters", len(v))
-		}
-		return strconv.Quote(v)
-	case int64, float64, bool:
-		if strings.HasSuffix(key, "cookie") {
-			return "a number"
-		}
-		return fmt.Sprint(v)
-	case []any:
-		return "an array"
-	case map[string]any:
-		return "a table"
+// table returns the table at a path. It does not show what else is there: below
+// a forgotten name it may be a cookie.
+func (p *parser) table(path toml.Key, v any, want string) map[string]any {
+	t, ok := v.(map[string]any)
+	if !ok {
+		p.problem(path, "found %s, want %s", typeOf(v), want)
 	}
-	return fmt.Sprintf("%v", v)
+	return t
 }
 
-// Setters of values.
-
-func text(to *string, valid func(string) string) func(any) string {
-	return func(v any) string {
-		s, ok := v.(string)
-		if !ok {
-			return "a text in quotes"
-		}
-		if valid != nil {
-			if want := valid(s); want != "" {
-				return want
-			}
-		}
-		*to = s
-		return ""
-	}
+// A named is a table that has a name of the user's.
+type named struct {
+	name  string
+	path  toml.Key
+	table map[string]any
 }
 
-func flag(to *bool) func(any) string {
-	return func(v any) string {
-		b, ok := v.(bool)
-		if !ok {
-			return "true or false"
-		}
-		*to = b
-		return ""
+// named returns the tables below the key at the end of path, in the order in
+// which they begin.
+func (p *parser) named(path toml.Key, in map[string]any) (all []named) {
+	want := "[" + path.String() + ".NAME]"
+	v, ok := in[path[len(path)-1]]
+	if !ok {
+		p.problem(path, "missing, want %s", want)
+		return nil
 	}
-}
-
-func number[T ~int | ~int64 | ~uint8 | ~uint32](to *T, least, most int64) func(any) string {
-	return func(v any) string {
-		n, ok := v.(int64)
-		if !ok || n < least || n > most {
-			return fmt.Sprintf("a number from %d to %d", least, most)
+	tables := p.table(path, v, want)
+	for name, v := range tables {
+		at := join(path, name)
+		if !plain(name) {
+			p.problem(at, "want a name without / and white space")
 		}
-		*to = T(n)
-		return ""
-	}
-}
-
-func choice[T any](to *T, names []string, values []T) func(any) string {
-	return func(v any) string {
-		s, _ := v.(string)
-		if i := slices.Index(names, s); i >= 0 {
-			*to = values[i]
-			return ""
+		if table := p.table(at, v, want); table != nil {
+			all = append(all, named{name, at, table})
 		}
-		return `"` + strings.Join(names, `" or "`) + `"`
 	}
-}
-
-// octets takes a number or a text such as "4MiB".
-func octets(to *int) func(any) string {
-	const want = `octets from 4096 to 1 GiB, as a number or a text such as "4MiB"`
-	return func(v any) string {
-		n, ok := v.(int64)
-		if s, isText := v.(string); isText {
-			unit := int64(1)
-			for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-				if rest, has := strings.CutSuffix(s, suffix); has {
-					s, unit = strings.TrimSpace(rest), u
-					break
-				}
-			}
-			digits, err := strconv.ParseInt(s, 10, 32)
-			n, ok = digits*unit, err == nil
-		}
-		if !ok || n < 4096 || n > 1<<30 {
-			return want
-		}
-		*to = int(n)
-		return ""
+	if tables != nil && len(tables) == 0 {
+		p.problem(path, "empty, want %s", want)
 	}
+	slices.SortFunc(all, func(a, b named) int {
+		return cmp.Compare(p.lines.first[a.path.String()], p.lines.first[b.path.String()])
+	})
+	return all
 }
-
-func cookieOf(to *cookie.Cookie, present *bool) func(any) string {
-	return func(v any) string {
-		*present = true
-		s, ok := v.(string)
-		c, err := cookie.Parse(s)
-		if !ok || err != nil {
-			return `0, 4 or 8 octets as 0, 8 or 16 hexadecimal digits in quotes, as "spanwire cookie" prints them`
-		}
-		*to = c
-		return ""
-	}
-}
-
-func duration(to *time.Duration, most time.Duration) func(any) string {
-	return func(v any) string {
-		s, _ := v.(string)
-		d, err := time.ParseDuration(s)
-		if err != nil || d < 0 || d > most {
-			return fmt.Sprintf(`a duration from "0s" to "%v"`, most)
-		}
-		*to = d
-		return ""
-	}
-}
-
-// interfaceName is what Linux takes as the name of a network interface.
-func interfaceName(s string) string {
-	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/:% \t\n\r") {
-		return "an interface name of 1 to 15 characters without / : % and white space"
-	}
-	return ""
-}
-
-// The sections.
 
 func (p *parser) file() *File {
 	f := &File{Path: p.name}
 	p.section(nil, p.root, nil, "node", "tunnel")
-	p.node(f)
-	if len(p.problems) == 0 && p.root["tunnel"] == nil {
-		p.problem(nil, "no tunnel, want [tunnel.NAME]")
-	}
-	for _, name := range p.names([]string{"tunnel"}, p.root) {
-		if t, ok := p.tunnel([]string{"tunnel", name}, name); ok {
-			f.Tunnels = append(f.Tunnels, t)
+	p.node(&f.Node)
+	if p.root["tunnel"] != nil || len(p.problems) == 0 { // it may be there, misspelt
+		for _, t := range p.named(toml.Key{"tunnel"}, p.root) {
+			f.Tunnels = append(f.Tunnels, p.tunnel(t))
 		}
 	}
+	p.bridges(f)
 	f.Warnings = p.warnings
 	return f
 }
 
-// names returns the names of the tables below path's last part in the file's own
-// order.
-func (p *parser) names(path []string, in map[string]any) (names []string) {
-	key := path[len(path)-1]
-	v, ok := in[key]
-	if !ok {
-		return nil
-	}
-	tables, ok := v.(map[string]any)
-	if !ok {
-		p.problem(path, "found %s, want a table [%s.NAME]", found(key, v), strings.Join(path, "."))
-		return nil
-	}
-	for name := range tables {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if d := p.line(join(path, a)) - p.line(join(path, b)); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-	return names
-}
-
-// table returns the table at a path, below in.
-func (p *parser) table(path []string, in any) (map[string]any, bool) {
-	t, ok := in.(map[string]any)
-	if !ok {
-		p.problem(path, "found %s, want a table", found("", in))
-	}
-	return t, ok
-}
-
-func (p *parser) node(f *File) {
-	n := &f.Node
+func (p *parser) node(n *Node) {
 	n.LogFormat, n.LogLevel = "text", "info"
 	if v, ok := p.root["node"]; ok {
-		path := []string{"node"}
-		if table, ok := p.table(path, v); ok {
-			p.section(path, table, []field{
-				{"hostname", text(&n.Hostname, func(s string) string {
-					if s == "" || strings.ContainsAny(s, "/ \t\n") {
-						return "a name without / and white space"
-					}
-					return ""
-				})},
-				{"router_id", func(v any) string {
-					s, _ := v.(string)
-					a, err := netip.ParseAddr(s)
-					if err != nil || !a.Is4() {
-						return `an IPv4 address in quotes`
-					}
-					n.RouterID = a
-					return ""
-				}},
-				{"control", text(&n.Control, func(s string) string {
-					if !filepath.IsAbs(s) || len(s) > 107 {
-						return "an absolute path of at most 107 octets"
-					}
-					return ""
-				})},
-				{"log_format", choice(&n.LogFormat, []string{"text", "json"}, []string{"text", "json"})},
-				{"log_level", choice(&n.LogLevel, []string{"debug", "info", "warn", "error"}, []string{"debug", "info", "warn", "error"})},
-			})
+		path := toml.Key{"node"}
+		if table := p.table(path, v, "[node]"); table != nil {
+			p.section(path, table, nodeFields(n))
 		}
 	}
 	if n.Hostname == "" {
-		n.Hostname, _ = os.Hostname() // empty: "localhost" will do
+		n.Hostname, _ = os.Hostname()
 	}
-	if n.Hostname == "" {
-		n.Hostname = "localhost"
+	if hostname(n.Hostname) != "" {
+		n.Hostname = "localhost" // the kernel has none, or one that is no file name
 	}
 	if n.Control == "" {
 		n.Control = "/run/spanwire/" + n.Hostname + ".sock"
 	}
 }
 
-func (p *parser) tunnel(path []string, name string) (t Tunnel, ok bool) {
-	table, ok := p.table(path, p.root["tunnel"].(map[string]any)[name])
-	if !ok {
-		return t, false
-	}
-	t.Mode, t.Name = "static", name
-	var local, peer string
-	df, checksum := true, true
+func (p *parser) tunnel(in named) Tunnel {
+	t := Tunnel{Mode: "static"}
+	t.Name = in.name
+	wrong := p.section(in.path, in.table, tunnelFields(&t), "session")
 	s := &t.Socket
-	p.section(path, table, []field{
-		{"mode", choice(&t.Mode, []string{"static"}, []string{"static"})},
-		{"encap", choice(&s.Encap, []string{"udp", "ip"}, []wire.Encap{wire.UDP, wire.IP})},
-		{"local", text(&local, nil)},
-		{"peer", text(&peer, nil)},
-		{"dscp", number(&t.DSCP, 0, 63)},
-		{"ttl", number(&t.TTL, 1, 255)},
-		{"df", flag(&df)},
-		{"udp_csum", flag(&checksum)},
-		{"udp6_zero_csum_tx", flag(&s.UDP6ZeroChecksumTx)},
-		{"udp6_zero_csum_rx", flag(&s.UDP6ZeroChecksumRx)},
-		{"receive_buffer", octets(&s.ReceiveBuffer)},
-		{"send_buffer", octets(&s.SendBuffer)},
-	}, "session")
-	s.Fragment, s.NoUDPChecksum = !df, !checksum
-	p.addresses(path, table, &t, local, peer)
-	p.shared(path, &t)
-	for _, name := range p.names(join(path, "session"), table) {
-		if session, ok := p.session(append(join(path, "session"), name), table["session"].(map[string]any)[name], &t, name); ok {
-			t.Sessions = append(t.Sessions, session)
+	if in.table["local"] == nil {
+		s.Local = netip.AddrPortFrom(netip.Addr{}, defaultPort(t.Encap()))
+	}
+	local, peer := s.Local.Addr(), t.Peer.Addr
+	switch {
+	case !peer.IsValid(): // the name will tell the family
+	case !local.IsValid():
+		wildcard := netip.IPv6Unspecified()
+		if peer.Is4() {
+			wildcard = netip.IPv4Unspecified()
 		}
+		s.Local = netip.AddrPortFrom(wildcard, s.Local.Port())
+	case local.Is4() != peer.Is4():
+		p.problem(join(in.path, "peer"), "found %s, and local is %s: want both IPv4 or both IPv6", peer, local)
 	}
-	if table["session"] == nil {
-		p.problem(path, "no session, want [%s.session.NAME]", strings.Join(path, "."))
+	// The defaults are written out, for sockets are shared by what is equal.
+	s.ReceiveBuffer, s.SendBuffer = s.ReceiveBufferSize(), s.SendBufferSize()
+	if !wrong["encap"] && !wrong["local"] && !wrong["peer"] {
+		p.shared(in.path, t.Socket, wrong)
 	}
-	return t, true
-}
-
-// addresses reads where a tunnel begins and ends.
-func (p *parser) addresses(path []string, table map[string]any, t *Tunnel, local, peer string) {
-	port := uint16(wire.Port)
-	wantLocal, wantPeer := `an address, with a port if need be: "192.0.2.1:1701", "[2001:db8::1]:1701", ":1701"`,
-		`an address or a host name, with a port if need be: "192.0.2.2:1701", "paris.example.net"`
-	if t.Encap() == wire.IP {
-		port = 0
-		wantLocal, wantPeer = `an address without a port: "192.0.2.1"`, `an address or a host name without a port: "192.0.2.2"`
+	for _, session := range p.named(join(in.path, "session"), in.table) {
+		t.Sessions = append(t.Sessions, p.session(session, &t))
 	}
-	localPort, peerPort := port, port
-	var localAddr netip.Addr
-	if _, is := table["local"].(string); is {
-		host, n, err := splitPort(local, port)
-		if err == nil && host != "" {
-			localAddr, err = netip.ParseAddr(host)
-		}
-		if err != nil || localAddr.IsMulticast() || t.Encap() == wire.IP && (n != 0 || host == "") {
-			p.problem(join(path, "local"), "found %q, want %s", local, wantLocal)
-		}
-		localAddr, localPort = localAddr.Unmap(), n
-	}
-	if v, is := table["peer"]; !is {
-		p.problem(path, "peer: missing, want %s", wantPeer)
-	} else if _, is := v.(string); is {
-		host, n, err := splitPort(peer, port)
-		addr, notAddr := netip.ParseAddr(host)
-		switch {
-		case err != nil, t.Encap() == wire.IP && n != 0, t.Encap() == wire.UDP && n == 0,
-			notAddr != nil && !hostName(host),
-			notAddr == nil && (addr.IsUnspecified() || addr.IsMulticast()):
-			p.problem(join(path, "peer"), "found %q, want %s", peer, wantPeer)
-		case notAddr == nil:
-			t.Peer.Addr = addr.Unmap()
-		default:
-			t.Peer.Name = host
-		}
-		peerPort = n
-	}
-	t.Peer.Port = peerPort
-	known := t.Peer.Addr
-	if localAddr.IsValid() && known.IsValid() && localAddr.Is4() != known.Is4() {
-		p.problem(join(path, "peer"), "found %s, and local is %s: want both IPv4 or both IPv6", known, localAddr)
-	}
-	if !localAddr.IsValid() && known.IsValid() {
-		localAddr = netip.IPv6Unspecified()
-		if known.Is4() {
-			localAddr = netip.IPv4Unspecified()
-		}
-	}
-	t.Socket.Local = netip.AddrPortFrom(localAddr, localPort)
-}
-
-// splitPort parts an address from its port, if it has one.
-func splitPort(s string, otherwise uint16) (host string, port uint16, err error) {
-	if _, err := netip.ParseAddr(s); err == nil || !strings.Contains(s, ":") {
-		if s == "" {
-			return "", 0, errors.New("empty")
-		}
-		return s, otherwise, nil
-	}
-	host, digits, err := net.SplitHostPort(s)
-	if err != nil {
-		return "", 0, err
-	}
-	n, err := strconv.ParseUint(digits, 10, 16)
-	return host, uint16(n), err
-}
-
-// hostName reports whether s can be one: RFC 1123 section 2.1, and underscores.
-func hostName(s string) bool {
-	digitsOnly := true
-	for _, label := range strings.Split(strings.TrimSuffix(s, "."), ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, c := range label {
-			letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_'
-			if !letter && (c < '0' || c > '9') {
-				return false
-			}
-			digitsOnly = digitsOnly && !letter
-		}
-	}
-	return len(s) <= 253 && !digitsOnly // digits alone are a mistyped address
+	return t
 }
 
 // shared has tunnels over one socket agree on it.
-func (p *parser) shared(path []string, t *Tunnel) {
-	key := transport.Config{Encap: t.Socket.Encap, Local: t.Socket.Local}
-	if !key.Local.Addr().IsValid() {
-		return // its family shows when the peer's name is resolved
+func (p *parser) shared(tunnel toml.Key, cfg transport.Config, wrong map[string]bool) {
+	for _, other := range p.sockets {
+		o := other.cfg
+		if !sameSocket(cfg, o) {
+			continue
+		}
+		for _, option := range []struct {
+			key       string
+			got, want any
+		}{
+			{"df", !cfg.Fragment, !o.Fragment},
+			{"udp_csum", !cfg.NoUDPChecksum, !o.NoUDPChecksum},
+			{"udp6_zero_csum_tx", cfg.UDP6ZeroChecksumTx, o.UDP6ZeroChecksumTx},
+			{"udp6_zero_csum_rx", cfg.UDP6ZeroChecksumRx, o.UDP6ZeroChecksumRx},
+			{"receive_buffer", cfg.ReceiveBuffer, o.ReceiveBuffer},
+			{"send_buffer", cfg.SendBuffer, o.SendBuffer},
+		} {
+			if option.got != option.want && !wrong[option.key] {
+				p.problem(join(tunnel, option.key), "found %v, want %v as %s, which shares its local address and port",
+					option.got, option.want, p.other(other.tunnel, option.key))
+			}
+		}
+		return // which agrees with the rest, or has been told
 	}
-	other, ok := p.sockets[key]
-	if !ok {
-		p.sockets[key] = socketOptions{t.Name, t.Socket}
-		return
+	p.sockets = append(p.sockets, socket{tunnel, cfg})
+}
+
+// sameSocket reports whether two tunnels may come to share a socket. An address
+// of unknown family may be either wildcard once the peer's name is resolved.
+func sameSocket(a, b transport.Config) bool {
+	if a.Encap != b.Encap || a.Local.Port() != b.Local.Port() {
+		return false
 	}
-	if other.cfg != t.Socket {
-		p.problem(path, "shares the socket %s %s with tunnel %s, but not its df, checksums or buffers: want them equal", key.Encap, key.Local, other.tunnel)
+	x, y := a.Local.Addr(), b.Local.Addr()
+	return x == y || !x.IsValid() && y.IsUnspecified() || x.IsUnspecified() && !y.IsValid()
+}
+
+// other names another place in the file.
+func (p *parser) other(path toml.Key, key string) string {
+	return fmt.Sprintf("%s (line %d)", where(path), p.lines.of(join(path, key)))
+}
+
+func (p *parser) session(in named, t *Tunnel) Session {
+	s := Session{}
+	s.Name = in.name
+	q := &s.Params
+	q.Name, q.Pseudowire = t.Name+"/"+in.name, pseudowire.Ethernet
+	wrong := p.section(in.path, in.table, sessionFields(&s))
+	p.unique(in.path, &s, wrong)
+
+	// dataplane.Params.Check, each at its own key.
+	if q.Sequencing != pseudowire.NoSequencing && q.Sublayer == pseudowire.NoSublayer && !wrong["sublayer"] {
+		p.problem(join(in.path, "sequencing"), `found %q, want sublayer = "default" with it, which carries the number, RFC 3931 section 4.6`, q.Sequencing)
+	}
+	if q.ReorderTimeout > 0 && q.Sequencing == pseudowire.NoSequencing && !wrong["sequencing"] {
+		p.problem(join(in.path, "reorder_timeout"), `found "%v", want sequencing with it: there is nothing to order by`, q.ReorderTimeout)
+	}
+
+	for _, c := range []struct {
+		key    string
+		cookie cookie.Cookie
+	}{{"receive_cookie", q.ReceiveCookie}, {"send_cookie", q.SendCookie}} {
+		if c.cookie.Len() < cookie.DefaultSize && !wrong[c.key] {
+			p.warn(join(in.path, c.key), "found %s, which strangers can guess, want %d: RFC 3931 section 8.2", c.cookie, cookie.DefaultSize)
+		}
+	}
+	if q.ReceiveCookie.Len() > 0 && q.ReceiveCookie == q.SendCookie {
+		p.warn(join(in.path, "send_cookie"), "the same as receive_cookie, want another: who learns one knows both")
+	}
+	return s
+}
+
+// unique has a session share neither its Session ID nor its TAP with another.
+func (p *parser) unique(path toml.Key, s *Session, wrong map[string]bool) {
+	if id := s.Params.SessionID; !wrong["session_id"] {
+		if other, twice := p.sessionIDs[id]; twice {
+			p.problem(join(path, "session_id"), "found %d, which is that of %s, want another: it alone says whose a frame is, RFC 3931 section 4.1",
+				id, p.other(other, "session_id"))
+		} else {
+			p.sessionIDs[id] = path
+		}
+	}
+	if !wrong["tap"] {
+		if other, twice := p.taps[s.TAP]; twice {
+			p.problem(join(path, "tap"), "found %q, which is that of %s, want another", s.TAP, p.other(other, "tap"))
+		} else {
+			p.taps[s.TAP] = path
+		}
 	}
 }
 
-func (p *parser) session(path []string, v any, t *Tunnel, name string) (s Session, ok bool) {
-	table, ok := p.table(path, v)
-	if !ok {
-		return s, false
+// bridges has no bridge be a TAP too, of whichever session.
+func (p *parser) bridges(f *File) {
+	for _, t := range f.Tunnels {
+		for _, s := range t.Sessions {
+			if tap, is := p.taps[s.Bridge]; is {
+				p.problem(toml.Key{"tunnel", t.Name, "session", s.Name, "bridge"}, "found %q, which is the tap of %s, want another",
+					s.Bridge, p.other(tap, "tap"))
+			}
+		}
 	}
-	s.SessionConfig = l2tpv3.SessionConfig{Name: name}
-	q := &s.Params
-	q.Name, q.Pseudowire = t.Name+"/"+name, pseudowire.Ethernet
-	var receive, send bool
-	sublayers := []pseudowire.Sublayer{pseudowire.NoSublayer, pseudowire.DefaultSublayer}
-	levels := []pseudowire.Sequencing{pseudowire.NoSequencing, pseudowire.NonIPSequencing, pseudowire.AllSequencing}
-	p.section(path, table, []field{
-		{"pseudowire", choice(&q.Pseudowire, []string{"ethernet"}, []pseudowire.Type{pseudowire.Ethernet})},
-		{"session_id", number(&q.SessionID, 1, 1<<32-1)},
-		{"peer_session_id", number(&q.PeerSessionID, 1, 1<<32-1)},
-		{"receive_cookie", cookieOf(&q.ReceiveCookie, &receive)},
-		{"send_cookie", cookieOf(&q.SendCookie, &send)},
-		{"sublayer", choice(&q.Sublayer, []string{"none", "default"}, sublayers)},
-		{"sequencing", choice(&q.Sequencing, []string{"none", "non-ip", "all"}, levels)},
-		{"reorder_timeout", duration(&q.ReorderTimeout, time.Second)},
-		{"tap", text(&s.TAP, interfaceName)},
-		{"bridge", text(&s.Bridge, interfaceName)},
-		{"mtu", func(v any) string {
-			if v == "auto" {
-				return ""
-			}
-			if want := number(&s.MTU, 68, 65517)(v); want != "" {
-				return `"auto" or ` + want
-			}
-			return ""
-		}},
-		{"mac", func(v any) string {
-			text, _ := v.(string)
-			mac, err := net.ParseMAC(text)
-			if err != nil || len(mac) != 6 || mac[0]&1 != 0 || slices.Max(mac) == 0 {
-				return `the address of one station: "02:00:00:00:00:01"`
-			}
-			s.MAC = mac
-			return ""
-		}},
-		{"addresses", func(v any) string {
-			list, ok := v.([]any)
-			for _, v := range list {
-				text, _ := v.(string)
-				prefix, err := netip.ParsePrefix(text)
-				ok = ok && err == nil
-				s.Addresses = append(s.Addresses, prefix)
-			}
-			if !ok {
-				return `an array of addresses with their prefix lengths: ["198.51.100.1/24"]`
-			}
-			return ""
-		}},
+}
+
+// sorted puts problems into the order of their lines.
+func sorted(problems []Problem) []Problem {
+	slices.SortFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))
 	})
-	p.complete(path, table, &s, receive, send)
-	return s, true
-}
-
-// complete reports what a session lacks, and what does not go together.
-func (p *parser) complete(path []string, table map[string]any, s *Session, receive, send bool) {
-	q := &s.Params
-	for _, key := range []string{"session_id", "peer_session_id", "tap"} {
-		if table[key] == nil {
-			p.problem(path, "%s: missing", key)
-		}
-	}
-	for key, present := range map[string]bool{"receive_cookie": receive, "send_cookie": send} {
-		if !present {
-			p.problem(path, `%s: missing, want what "spanwire cookie" prints, or "" for none`, key)
-		}
-	}
-	name := q.Name
-	if other, twice := p.sessionIDs[int64(q.SessionID)]; twice && q.SessionID != 0 {
-		p.problem(join(path, "session_id"), "%d is that of session %s too, want another: the Session ID alone says whose a frame is, RFC 3931 section 4.1", q.SessionID, other)
-	}
-	p.sessionIDs[int64(q.SessionID)] = name
-	if other, twice := p.taps[s.TAP]; twice && s.TAP != "" {
-		p.problem(join(path, "tap"), "%q is that of session %s too, want another", s.TAP, other)
-	}
-	p.taps[s.TAP] = name
-	if s.Bridge != "" && s.Bridge == s.TAP {
-		p.problem(join(path, "bridge"), "found %q, which is the tap, want another name", s.Bridge)
-	}
-	if q.Sequencing != pseudowire.NoSequencing && q.Sublayer == pseudowire.NoSublayer {
-		p.problem(join(path, "sequencing"), `found %q, want sublayer = "default" with it, which carries the number, RFC 3931 section 4.6`, q.Sequencing)
-	}
-	if q.ReorderTimeout > 0 && q.Sequencing == pseudowire.NoSequencing {
-		p.problem(join(path, "reorder_timeout"), "found %v, want sequencing with it: there is nothing to order by", q.ReorderTimeout)
-	}
-	if receive && q.ReceiveCookie.Len() < cookie.DefaultSize {
-		p.warn(join(path, "receive_cookie"), "%s: strangers can guess it, RFC 3931 section 8.2 wants 8", q.ReceiveCookie)
-	}
-	if receive && send && q.ReceiveCookie.Len() > 0 && q.ReceiveCookie == q.SendCookie {
-		p.warn(join(path, "send_cookie"), "the same as receive_cookie: who learns one knows both")
-	}
-}
-
-func (p *parser) warn(path []string, format string, args ...any) {
-	p.warnings = append(p.warnings, Problem{File: p.name, Line: p.line(path), Text: where(path) + fmt.Sprintf(format, args...)})
+	return problems
 }

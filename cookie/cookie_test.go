@@ -27,6 +27,13 @@ func TestNew(t *testing.T) {
 	}
 }
 
+// RFC 3931 section 8.2: "a 64-bit Cookie MUST be used with all sessions."
+func TestDefaultSize(t *testing.T) {
+	if DefaultSize != 8 {
+		t.Errorf("%d octets, want 8", DefaultSize)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for s, want := range map[string]string{
 		"a1b2c3":             "cookie: 3 octets, want 0, 4 or 8 octets",

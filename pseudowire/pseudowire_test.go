@@ -1,6 +1,8 @@
 package pseudowire
 
 import (
+	"fmt"
+	"reflect"
 	"testing"
 )
 
@@ -40,13 +42,51 @@ func TestNames(t *testing.T) {
 	}
 	for _, v := range []struct{ got, want string }{
 		{Drops.String(), "unknown"},
-		{Ethernet.String(), "ethernet"},
-		{Type(0x99).String(), "type 0x0099"},
-		{DefaultSublayer.String(), "default"},
-		{NonIPSequencing.String(), "non-ip"},
+		// Linux's own, linux/l2tp.h.
+		{DropCookie.String(), "rx_cookie_discards"},
+		{DropSequence.String(), "rx_seq_discards"},
+		{DropShort.String(), "rx_invalid"},
+		{DropPortWrite.String(), "rx_errors"},
+		{DropSend.String(), "tx_errors"},
 	} {
 		if v.got != v.want {
 			t.Errorf("%q, want %q", v.got, v.want)
 		}
+	}
+}
+
+// TestNumbers wants the numbers that IANA and RFC 3931 section 5.4.4 give, and the
+// configuration's words for them.
+func TestNumbers(t *testing.T) {
+	for _, v := range []struct {
+		got    fmt.Stringer
+		number int
+		want   string
+	}{
+		{FrameRelay, 1, "frame-relay"},
+		{EthernetVLAN, 4, "vlan"},
+		{Ethernet, 5, "ethernet"},
+		{HDLC, 6, "hdlc"},
+		{PPP, 7, "ppp"},
+		{Type(0x99), 0x99, "type 0x0099"},
+		{NoSublayer, 0, "none"},
+		{DefaultSublayer, 1, "default"},
+		{Sublayer(2), 2, "sublayer 2"},
+		{NoSequencing, 0, "none"},
+		{NonIPSequencing, 1, "non-ip"},
+		{AllSequencing, 2, "all"},
+		{Sequencing(3), 3, "level 3"},
+	} {
+		if number := int(reflect.ValueOf(v.got).Uint()); number != v.number || v.got.String() != v.want {
+			t.Errorf("%T %d is %q, want %d %q", v.got, number, v.got, v.number, v.want)
+		}
+	}
+	if NoSublayer.Len() != 0 || DefaultSublayer.Len() != 4 {
+		t.Errorf("sublayers of %d and %d octets, want 0 and 4", NoSublayer.Len(), DefaultSublayer.Len())
+	}
+	const deepest = 4 + 4 + 8 + 4 // version word, Session ID, cookie, Default sublayer
+	const virtio = 12             // virtio_net_hdr_v1
+	if Headroom < deepest+virtio {
+		t.Errorf("headroom of %d octets, want %d at least", Headroom, deepest+virtio)
 	}
 }

@@ -97,30 +97,60 @@ func TestDataHeader(t *testing.T) {
 	}
 }
 
+// datagrams are those that are no good data message, and what may surprise in one.
+var datagrams = []struct {
+	name  string
+	encap Encap
+	hex   string
+	want  Kind
+	rest  string
+}{
+	{"nothing", UDP, "", Short, ""},
+	{"one octet", UDP, "00", Short, ""},
+	{"no Session ID", UDP, "0003 0000 000000", Short, ""},
+	{"version 0", UDP, "0000 0000 00000001", UnknownKind, ""},
+	{"version 1, L2F", UDP, "0001 0000 00000001", UnknownKind, ""},
+	{"version 2 data", UDP, "0002 0000 00000001", Version2, "0002 0000 00000001"},
+	{"version 2 control", UDP, "c802 000c 00000000 00000000", Version2, "c802 000c 00000000 00000000"},
+	{"version 3 control", UDP, "c803 000c 00000000 00000000", Control, "c803 000c 00000000 00000000"},
+	{"version 4", UDP, "0004 0000 00000001", UnknownKind, ""},
+	{"version first", UDP, "8004 0000 00000001", UnknownKind, ""},
+	// "All reserved values MUST be set to 0 on outgoing messages and ignored on
+	// incoming messages."
+	{"reserved bits", UDP, "7ff3 ffff 00000001 42", Data, "42"},
+	// Over IP four octets of zero say that what follows is a control message.
+	{"IP control", IP, "00000000 c803000c", Control, "c803000c"},
+	{"IP, three octets", IP, "000000", Short, ""},
+}
+
 func TestClassify(t *testing.T) {
+	for _, v := range datagrams {
+		kind, _, rest := Classify(v.encap, octets(t, v.hex))
+		if kind != v.want || !bytes.Equal(rest, octets(t, v.rest)) {
+			t.Errorf("%s: kind %d, rest %x; want %d, %s", v.name, kind, rest, v.want, v.rest)
+		}
+	}
+}
+
+func TestClearSequence(t *testing.T) {
+	b := octets(t, "40000007")
+	if ClearSequence(b); !bytes.Equal(b, make([]byte, 4)) {
+		t.Errorf("%x, want zeros", b)
+	}
+}
+
+// TestEncaps wants IANA's numbers, and what stands below L2TP in a packet.
+func TestEncaps(t *testing.T) {
+	if Protocol != 115 || Port != 1701 {
+		t.Errorf("protocol %d, port %d; want 115, 1701", Protocol, Port)
+	}
 	for _, v := range []struct {
-		name  string
-		encap Encap
-		hex   string
-		want  Kind
-	}{
-		{"nothing", UDP, "", Short},
-		{"one octet", UDP, "00", Short},
-		{"version 0", UDP, "0000 0000 00000001", UnknownKind},
-		{"version 1, L2F", UDP, "0001 0000 00000001", UnknownKind},
-		{"version 2 data", UDP, "0002 0000 00000001", Version2},
-		{"version 2 control", UDP, "c802 000c 00000000 00000000", Version2},
-		{"version 3 control", UDP, "c803 000c 00000000 00000000", Control},
-		{"version 4", UDP, "0004 0000 00000001", UnknownKind},
-		// "All reserved values MUST be set to 0 on outgoing messages and ignored
-		// on incoming messages."
-		{"reserved bits", UDP, "7ff3 ffff 00000001", Data},
-		{"version first", UDP, "8004 0000 00000001", UnknownKind},
-		{"IP control", IP, "00000000 c803000c", Control},
-		{"IP, three octets", IP, "000000", Short},
-	} {
-		if kind, _, _ := Classify(v.encap, octets(t, v.hex)); kind != v.want {
-			t.Errorf("%s: kind %d, want %d", v.name, kind, v.want)
+		encap  Encap
+		name   string
+		length int
+	}{{UDP, "udp", 8}, {IP, "ip", 0}, {2, "encap 2", 0}} {
+		if v.encap.String() != v.name || v.encap.TransportLen() != v.length {
+			t.Errorf("%s, %d octets; want %s, %d", v.encap, v.encap.TransportLen(), v.name, v.length)
 		}
 	}
 }
@@ -141,6 +171,9 @@ func TestSequenceIgnoresReservedBits(t *testing.T) {
 
 func FuzzClassify(f *testing.F) {
 	for _, v := range headers {
+		f.Add(octets(f, v.hex), v.encap == IP)
+	}
+	for _, v := range datagrams {
 		f.Add(octets(f, v.hex), v.encap == IP)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, ip bool) {

@@ -109,6 +109,16 @@ func TestTransfer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	err := a.Do(func() error {
+		dad, err := os.ReadFile("/proc/sys/net/ipv6/conf/eth0/accept_dad")
+		if err == nil && string(dad) != "0\n" {
+			t.Errorf("accept_dad %q, want 0: link-local addresses are tentative", dad)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for to, via := range map[string]string{"198.51.100.0/24": "192.0.2.2", "2001:db8:1::/64": "2001:db8::2"} {
 		if err := a.Route(netip.MustParsePrefix(to), netip.MustParseAddr(via)); err != nil {
 			t.Fatal(err)
@@ -192,6 +202,18 @@ func TestCapture(t *testing.T) {
 	}
 	if _, _, err := near.Next(time.Now()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("after the deadline: %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	// A cable carries all there is to whoever is at its end, other devices only if
+	// asked to.
+	err := b.Do(func() error {
+		l, err := device("eth0")
+		if err == nil && l.Attrs().Promisc != 1 {
+			t.Errorf("far end promiscuous %d times, want once", l.Attrs().Promisc)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	near.Close()
 	near.Close() // may be called again
