@@ -115,7 +115,7 @@ func (s *Session) setMTU(path int, e wire.Encap, v6 bool) {
 // one 802.1Q tag, fit a path: what is left of the path's after the outer headers,
 // the session's and the frame's own.
 func InterfaceMTU(path int, p *dataplane.Params, e wire.Encap, v6 bool) int {
-	const frameHeader, least, most = 14 + 4, 68, 65517
+	const frameHeader, least, most = 14 + 4, 68, 65521
 	return min(max(min(path, 65535)-p.Overhead(e, v6)-frameHeader, least), most)
 }
 
