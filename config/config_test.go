@@ -264,6 +264,27 @@ func TestBad(t *testing.T) {
 	}
 }
 
+// TestOrder wants tunnels in the order in which the file has them.
+func TestOrder(t *testing.T) {
+	var text strings.Builder
+	var want []string
+	for i, name := range []string{"z", "a", "m", "b"} {
+		fmt.Fprintf(&text, "[tunnel.%s]\npeer = \"192.0.2.2\"\n[tunnel.%s.session.s]\nsession_id = %d\npeer_session_id = 1\nreceive_cookie = \"\"\nsend_cookie = \"\"\ntap = \"t%d\"\n", name, name, i+1, i)
+		want = append(want, name)
+	}
+	f, err := Parse("f.toml", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, tunnel := range f.Tunnels {
+		got = append(got, tunnel.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("tunnels %v, want %v", got, want)
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                "f.toml: tunnel: missing, want [tunnel.NAME]",

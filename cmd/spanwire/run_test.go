@@ -285,28 +285,7 @@ func (k *talk) once(n int) error {
 	}
 }
 
-const lyonFile = `
-[node]
-hostname  = "lyon"
-router_id = "192.0.2.1"
-control   = "CONTROL"
-
-[tunnel.paris]
-mode  = "static"
-encap = "udp"
-local = "192.0.2.1:1701"
-peer  = "192.0.2.2:1701"
-
-[tunnel.paris.session.office]
-pseudowire      = "ethernet"
-session_id      = 1001
-peer_session_id = 2001
-receive_cookie  = "a1b2c3d4e5f60718"
-send_cookie     = "18f7e6d5c4b3a291"
-tap             = "office0"
-bridge          = "br-lan"
-`
-
+// parisFile is the other end of goodFile.
 const parisFile = `
 [node]
 hostname  = "paris"
@@ -343,7 +322,7 @@ func bridged(t *testing.T) (lyon, paris *site, l, p *process, before [2][]string
 	lyon.up(t, "host")
 	lyon.address(t, "br-lan", "10.9.0.1/24")
 	before = [2][]string{lyon.interfaces(t), paris.interfaces(t)}
-	l, p = lyon.start(t, lyonFile), paris.start(t, parisFile)
+	l, p = lyon.start(t, goodFile), paris.start(t, parisFile)
 	l.ready(t)
 	p.ready(t)
 	paris.address(t, "br-new", "10.9.0.2/24")
@@ -485,7 +464,7 @@ func TestFailedOpeningLeavesNothing(t *testing.T) {
 	busy.Name = "busy0"
 	lyon.add(t, busy)
 	before := lyon.interfaces(t)
-	p := lyon.start(t, lyonFile+`
+	p := lyon.start(t, goodFile+`
 [tunnel.paris.session.other]
 pseudowire      = "ethernet"
 session_id      = 1002
@@ -559,7 +538,7 @@ func TestSystemdIsTold(t *testing.T) {
 		}
 	}
 	lyon, _ := twoSites(t)
-	p := lyon.start(t, lyonFile, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=400000")
+	p := lyon.start(t, goodFile, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=400000")
 	wait("READY=1")
 	wait("STATUS=1 of 1 tunnels up")
 	wait("WATCHDOG=1")

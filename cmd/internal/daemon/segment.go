@@ -61,6 +61,7 @@ func (d *daemon) newSegment(t *config.Tunnel, s *config.Session) *segment {
 			MTU:       FirstMTU(t, s),
 			Bridge:    s.Bridge,
 			Addresses: s.Addresses,
+			Alias:     "spanwire " + s.Params.Name,
 		},
 	}
 }
