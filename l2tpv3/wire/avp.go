@@ -1,0 +1,200 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// An Attr is the Attribute Type of an AVP of the IETF's, RFC 3931 section 5.4.
+type Attr uint16
+
+// The attributes of RFC 3931.
+const (
+	AttrMessageType          Attr = 0
+	AttrResultCode           Attr = 1
+	AttrTieBreaker           Attr = 5 // of a control connection or a session
+	AttrHostName             Attr = 7
+	AttrVendorName           Attr = 8
+	AttrReceiveWindowSize    Attr = 10
+	AttrSerialNumber         Attr = 15
+	AttrPhysicalChannelID    Attr = 25
+	AttrCircuitErrors        Attr = 34
+	AttrRandomVector         Attr = 36
+	AttrExtendedVendorID     Attr = 58
+	AttrMessageDigest        Attr = 59
+	AttrRouterID             Attr = 60
+	AttrAssignedConnectionID Attr = 61
+	AttrCapabilities         Attr = 62
+	AttrLocalSessionID       Attr = 63
+	AttrRemoteSessionID      Attr = 64
+	AttrAssignedCookie       Attr = 65
+	AttrRemoteEndID          Attr = 66
+	AttrPseudowireType       Attr = 68
+	AttrSublayer             Attr = 69
+	AttrDataSequencing       Attr = 70
+	AttrCircuitStatus        Attr = 71
+	AttrPreferredLanguage    Attr = 72
+	AttrNonce                Attr = 73
+	AttrTxConnectSpeed       Attr = 74
+	AttrRxConnectSpeed       Attr = 75
+)
+
+// An attribute is what RFC 3931 section 5.4 says of an AVP.
+type attribute struct {
+	name     string
+	form     form
+	optional bool // the M bit SHOULD be 0
+	hideable bool // MAY be hidden
+	least    int  // octets of the value
+	most     int
+	cisco    uint16 // its number in Cisco's drafts, under vendor 9; 0: none
+}
+
+const longest = 1023 - avpHeaderLen
+
+var attributes = map[Attr]attribute{
+	AttrMessageType:          {name: "Message Type", form: messageTypeForm, least: 2, most: 2},
+	AttrResultCode:           {name: "Result Code", form: resultForm, least: 2, most: longest},
+	AttrTieBreaker:           {name: "Tie Breaker", form: octetsForm, least: 8, most: 8},
+	AttrHostName:             {name: "Host Name", form: textForm, least: 1, most: longest},
+	AttrVendorName:           {name: "Vendor Name", form: textForm, optional: true, hideable: true, most: longest},
+	AttrReceiveWindowSize:    {name: "Receive Window Size", form: numberForm, least: 2, most: 2},
+	AttrSerialNumber:         {name: "Serial Number", form: numberForm, optional: true, hideable: true, least: 4, most: 4},
+	AttrPhysicalChannelID:    {name: "Physical Channel ID", form: numberForm, optional: true, hideable: true, least: 4, most: 4},
+	AttrCircuitErrors:        {name: "Circuit Errors", form: errorsForm, optional: true, hideable: true, least: 18, most: 26},
+	AttrRandomVector:         {name: "Random Vector", form: octetsForm, most: longest},
+	AttrExtendedVendorID:     {name: "Extended Vendor ID", form: octetsForm, optional: true, hideable: true, least: 6, most: longest},
+	AttrMessageDigest:        {name: "Message Digest", form: digestForm, least: 17, most: 21, cisco: 12},
+	AttrRouterID:             {name: "Router ID", form: addressForm, least: 4, most: 4},
+	AttrAssignedConnectionID: {name: "Assigned Control Connection ID", form: numberForm, hideable: true, least: 4, most: 4, cisco: 1},
+	AttrCapabilities:         {name: "Pseudowire Capabilities List", form: pseudowiresForm, hideable: true, least: 2, most: longest, cisco: 2},
+	AttrLocalSessionID:       {name: "Local Session ID", form: numberForm, hideable: true, least: 4, most: 4, cisco: 3},
+	AttrRemoteSessionID:      {name: "Remote Session ID", form: numberForm, hideable: true, least: 4, most: 4, cisco: 4},
+	AttrAssignedCookie:       {name: "Assigned Cookie", form: cookieForm, hideable: true, most: 8, cisco: 5},
+	AttrRemoteEndID:          {name: "Remote End ID", form: endForm, hideable: true, most: longest, cisco: 6},
+	AttrPseudowireType:       {name: "Pseudowire Type", form: pseudowiresForm, hideable: true, least: 2, most: 2, cisco: 7},
+	AttrSublayer:             {name: "L2-Specific Sublayer", form: sublayerForm, hideable: true, least: 2, most: 2},
+	AttrDataSequencing:       {name: "Data Sequencing", form: sequencingForm, hideable: true, least: 2, most: 2},
+	AttrCircuitStatus:        {name: "Circuit Status", form: statusForm, hideable: true, least: 2, most: 2, cisco: 8},
+	AttrPreferredLanguage:    {name: "Preferred Language", form: textForm, optional: true, hideable: true, most: longest},
+	AttrNonce:                {name: "Control Message Authentication Nonce", form: octetsForm, most: longest, cisco: 13},
+	AttrTxConnectSpeed:       {name: "Tx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
+	AttrRxConnectSpeed:       {name: "Rx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
+}
+
+// String returns the name that RFC 3931 gives the attribute.
+func (a Attr) String() string {
+	if known, ok := attributes[a]; ok {
+		return known.name
+	}
+	if a.version2() {
+		return fmt.Sprintf("L2TPv2 attribute %d", uint16(a))
+	}
+	return fmt.Sprintf("attribute %d", uint16(a))
+}
+
+// version2 reports whether the attribute is RFC 2661's and not RFC 3931's.
+func (a Attr) version2() bool {
+	_, known := attributes[a]
+	return !known && a <= 39
+}
+
+// vendorCisco is Cisco's number as a vendor. Its routers spoke L2TPv3 by AVPs of
+// their own before RFC 3931 gave numbers to them.
+const vendorCisco = 9
+
+// Attributes of Cisco's drafts that RFC 3931 does not have, or has elsewhere.
+const (
+	ciscoSessionTieBreaker = 9
+	ciscoDraftVersion      = 10
+	ciscoInterfaceMTU      = 14
+)
+
+// fromCisco maps an attribute of Cisco's drafts to RFC 3931's.
+func fromCisco(number uint16) (Attr, bool) {
+	if number == ciscoSessionTieBreaker {
+		return AttrTieBreaker, true
+	}
+	for a, known := range attributes {
+		if known.cisco == number && number != 0 {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
+var ciscoAttributes = func() map[uint16]Attr {
+	m := make(map[uint16]Attr)
+	for n := range uint16(32) {
+		if a, ok := fromCisco(n); ok {
+			m[n] = a
+		}
+	}
+	return m
+}()
+
+// An avp is one AVP as it stands in a message. RFC 3931 section 5.1.
+type avp struct {
+	mandatory, hidden bool
+	vendor            uint32
+	attr              Attr // or any vendor's number
+	value             []byte
+	used              bool
+}
+
+const (
+	avpHeaderLen  = 6
+	mandatoryBit  = 0x8000
+	hiddenBit     = 0x4000
+	avpLengthMask = 0x03ff
+)
+
+// nextAVP reads the AVP at the front of b. Its value is part of b.
+func nextAVP(b []byte) (a avp, rest []byte, err *Error) {
+	if len(b) < avpHeaderLen {
+		return a, nil, &Error{Code: ErrorLength, Text: fmt.Sprintf("%d octets after the last AVP, want %d for another", len(b), avpHeaderLen), unbounded: true}
+	}
+	word := binary.BigEndian.Uint16(b)
+	length := int(word & avpLengthMask)
+	a = avp{
+		mandatory: word&mandatoryBit != 0,
+		hidden:    word&hiddenBit != 0,
+		vendor:    uint32(binary.BigEndian.Uint16(b[2:])),
+		attr:      Attr(binary.BigEndian.Uint16(b[4:])),
+	}
+	if length < avpHeaderLen || length > len(b) {
+		return a, nil, &Error{Code: ErrorLength, Vendor: a.vendor, Attr: a.attr, unbounded: true,
+			Text: fmt.Sprintf("%s: length %d with %d octets left", a.name(), length, len(b))}
+	}
+	a.value = b[avpHeaderLen:length:length]
+	return a, b[length:], nil
+}
+
+// extended takes the 32-bit Vendor ID out of the value, where there is one.
+// RFC 3931 section 5.1, figure 5.2.
+func (a *avp) extended() {
+	if a.vendor != 0 || a.attr != AttrExtendedVendorID || len(a.value) < 6 {
+		return
+	}
+	a.vendor = binary.BigEndian.Uint32(a.value)
+	a.attr = Attr(binary.BigEndian.Uint16(a.value[4:]))
+	a.value = a.value[6:]
+}
+
+func (a *avp) name() string {
+	if a.vendor != 0 {
+		return fmt.Sprintf("vendor %d attribute %d", a.vendor, uint16(a.attr))
+	}
+	return a.attr.String()
+}
+
+// appendAVP appends an AVP. A value that is too long is the caller's mistake.
+func appendAVP(b []byte, bits uint16, vendor uint16, attr uint16, value []byte) []byte {
+	if len(value) > longest {
+		panic(fmt.Sprintf("wire: attribute %d: %d octets, want %d at most", attr, len(value), longest))
+	}
+	b = binary.BigEndian.AppendUint16(b, bits|uint16(avpHeaderLen+len(value)))
+	b = binary.BigEndian.AppendUint16(b, vendor)
+	b = binary.BigEndian.AppendUint16(b, attr)
+	return append(b, value...)
+}

@@ -1,0 +1,178 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Result says why a control connection or a session ends, RFC 3931
+// section 5.4.2. The zero Result is none.
+type Result struct {
+	Code    ResultCode
+	Error   ErrorCode
+	Message string // UTF-8, may be empty
+}
+
+// A ResultCode means one thing in a StopCCN and another in a CDN.
+type ResultCode uint16
+
+// The result codes of a StopCCN.
+const (
+	StopGeneral       ResultCode = 1
+	StopError         ResultCode = 2 // the Error says which
+	StopExists        ResultCode = 3
+	StopNotAuthorized ResultCode = 4
+	StopVersion       ResultCode = 5
+	StopShutdown      ResultCode = 6
+	StopStateMachine  ResultCode = 7
+)
+
+// The result codes of a CDN.
+const (
+	CDNCarrier        ResultCode = 1
+	CDNError          ResultCode = 2 // the Error says which
+	CDNAdministrative ResultCode = 3
+	CDNTemporary      ResultCode = 4
+	CDNPermanent      ResultCode = 5
+	CDNTieBreaker     ResultCode = 13
+	CDNPseudowireType ResultCode = 14
+	CDNSequencing     ResultCode = 15
+	CDNStateMachine   ResultCode = 16
+)
+
+// An ErrorCode is a general error.
+type ErrorCode uint16
+
+// The error codes.
+const (
+	ErrorNone             ErrorCode = 0
+	ErrorNoConnection     ErrorCode = 1
+	ErrorLength           ErrorCode = 2
+	ErrorRange            ErrorCode = 3
+	ErrorResources        ErrorCode = 4
+	ErrorSessionID        ErrorCode = 5
+	ErrorVendor           ErrorCode = 6
+	ErrorTryAnother       ErrorCode = 7
+	ErrorUnknownAVP       ErrorCode = 8
+	ErrorTryAnotherListed ErrorCode = 9
+)
+
+var stopTexts = map[ResultCode]string{
+	StopGeneral:       "general request to clear the control connection",
+	StopError:         "general error",
+	StopExists:        "control connection already exists",
+	StopNotAuthorized: "requester is not authorized to establish a control connection",
+	StopVersion:       "protocol version of the requester is not supported",
+	StopShutdown:      "requester is being shut down",
+	StopStateMachine:  "finite state machine error or timeout",
+}
+
+// Those from 6 to 12 are RFC 2661's, 17 to 19 RFC 4591's, 20 to 24 RFC 4454's.
+var cdnTexts = map[ResultCode]string{
+	CDNCarrier:        "loss of carrier or circuit disconnect",
+	CDNError:          "general error",
+	CDNAdministrative: "administrative reasons",
+	CDNTemporary:      "lack of facilities, a temporary condition",
+	CDNPermanent:      "lack of facilities, a permanent condition",
+	6:                 "invalid destination",
+	7:                 "no carrier detected",
+	8:                 "busy signal",
+	9:                 "no dial tone",
+	10:                "call not established in the time allotted",
+	11:                "no appropriate framing",
+	CDNTieBreaker:     "lost the tie breaker",
+	CDNPseudowireType: "unsupported pseudowire type",
+	CDNSequencing:     "sequencing required without a valid L2-specific sublayer",
+	CDNStateMachine:   "finite state machine error or timeout",
+	17:                "PVC was deleted permanently",
+	18:                "PVC has been inactive for an extended period",
+	19:                "mismatched Frame Relay header length",
+}
+
+var errorTexts = map[ErrorCode]string{
+	ErrorNone:             "no general error",
+	ErrorNoConnection:     "no control connection exists yet",
+	ErrorLength:           "length is wrong",
+	ErrorRange:            "field value out of range",
+	ErrorResources:        "insufficient resources",
+	ErrorSessionID:        "invalid session ID",
+	ErrorVendor:           "vendor-specific error",
+	ErrorTryAnother:       "try another",
+	ErrorUnknownAVP:       "unknown mandatory AVP",
+	ErrorTryAnotherListed: "try another directed",
+}
+
+// Text puts the result of a StopCCN or CDN into words with its numbers:
+// `result 2 (general error), error 8 (unknown mandatory AVP): "attribute 99"`.
+func (r Result) Text(t MessageType) string {
+	texts := stopTexts
+	if t == TypeCDN {
+		texts = cdnTexts
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, "result %d", uint16(r.Code))
+	if text, ok := texts[r.Code]; ok {
+		fmt.Fprintf(&s, " (%s)", text)
+	}
+	if r.Error != ErrorNone {
+		fmt.Fprintf(&s, ", error %d", uint16(r.Error))
+		if text, ok := errorTexts[r.Error]; ok {
+			fmt.Fprintf(&s, " (%s)", text)
+		}
+	}
+	if r.Message != "" {
+		s.WriteString(": " + strconv.Quote(r.Message))
+	}
+	return s.String()
+}
+
+// maxErrorMessage bounds what a peer can have us remember and log.
+const maxErrorMessage = 256
+
+func (r *Result) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Code))
+	if r.Error == ErrorNone && r.Message == "" {
+		return b
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Error))
+	return append(b, r.Message...)
+}
+
+// parse reads a value of 2 octets at least. One octet after the Result Code is
+// no Error Code.
+func (r *Result) parse(b []byte) {
+	*r = Result{Code: ResultCode(binary.BigEndian.Uint16(b))}
+	if len(b) >= 4 {
+		r.Error = ErrorCode(binary.BigEndian.Uint16(b[2:]))
+		r.Message = printable(b[4:], maxErrorMessage)
+	}
+}
+
+// printable returns what a peer sent as text, fit for a log: bounded, and with
+// nothing in it that a terminal would obey.
+func printable(b []byte, most int) string {
+	s := strings.TrimRight(string(b[:min(len(b), most)]), "\x00")
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// An Error is what is wrong with a control message, in the terms in which a
+// StopCCN or a CDN tells it to the peer.
+type Error struct {
+	Code   ErrorCode
+	Vendor uint32
+	Attr   Attr
+	Text   string
+
+	unbounded bool // the end of the AVP cannot be told
+}
+
+func (e *Error) Error() string { return "wire: " + e.Text }
