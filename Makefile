@@ -9,10 +9,10 @@ SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TEST_PACKAGES  := gcc libc6-dev tshark qemu-system-x86 kmod iproute2 iputils-ping
 BENCH_PACKAGES := iperf3 iproute2
 
-.PHONY: help build demo test bench interop fuzz lint test-packages bench-packages
+.PHONY: help build demo test bench interop conformance fuzz lint test-packages bench-packages
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/spanwire
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/spanwire
@@ -27,6 +27,9 @@ test: test-packages ## Run all tests, with the race detector where it counts, an
 
 interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
 	$(SUDO) $(GO) test -count=1 -v -run 'Kernel' ./testbed/interop/...
+
+conformance: ## Write the tables that say which test shows which MUST of RFC 3931
+	$(GO) run ./testbed/conformance
 
 bench: bench-packages build ## Measure next to kernel vxlan on the same veth pair
 	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN)

@@ -28,6 +28,7 @@ var house = plan{
 	floors: map[string]int{
 		"spanwire/cookie":                  0,
 		"spanwire/pseudowire":              0,
+		"spanwire/l2tpv3/reliable":         0,
 		"spanwire/bridge/link":             0,
 		"spanwire/testbed/netlab":          0,
 		"spanwire/testbed/kernelvm/guest":  0,
@@ -50,6 +51,7 @@ var house = plan{
 		"spanwire/cmd/spanwire":            9,
 		"spanwire/testbed":                 9,
 		"spanwire/testbed/bench":           9,
+		"spanwire/testbed/conformance":     9,
 		"spanwire/testbed/interop":         9,
 	},
 	owners: map[string][]string{
@@ -65,7 +67,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/l2tpv3/wire", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/bridge"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.
