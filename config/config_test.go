@@ -122,7 +122,8 @@ addresses = ["198.51.100.1/24", "2001:db8::1/64"]
 	s := tunnel.Sessions[0]
 	q := s.Params
 	if q.SessionID != 4294967295 || q.PeerSessionID != 1 || q.ReceiveCookie.Len() != 0 || q.SendCookie.Hex() != "18f7e6d5" ||
-		q.Sublayer != pseudowire.DefaultSublayer || q.Sequencing != pseudowire.NonIPSequencing || q.ReorderTimeout != 5*time.Millisecond {
+		q.Sublayer != pseudowire.DefaultSublayer || q.Sequencing != pseudowire.NonIPSequencing ||
+		q.PeerSublayer != pseudowire.DefaultSublayer || q.PeerSequencing != pseudowire.NonIPSequencing || q.ReorderTimeout != 5*time.Millisecond {
 		t.Errorf("parameters %+v", q)
 	}
 	if got, want := fmt.Sprint(s.TAP, s.Bridge, s.MTU, s.MAC, s.Addresses), "office0br-lan65521 02:00:00:00:00:01 [198.51.100.1/24 2001:db8::1/64]"; got != want {

@@ -373,6 +373,7 @@ func (p *parser) session(in named, t *Tunnel) Session {
 	q := &s.Params
 	q.Name, q.Pseudowire = t.Name+"/"+in.name, pseudowire.Ethernet
 	wrong := p.section(in.path, in.table, sessionFields(&s))
+	q.PeerSublayer, q.PeerSequencing = q.Sublayer, q.Sequencing // without control messages both directions are alike
 	p.unique(in.path, &s, wrong)
 
 	// dataplane.Params.Check, each at its own key.

@@ -126,6 +126,7 @@ func TestBadNetwork(t *testing.T) {
 	pa, pb := pair(t)
 	for _, p := range []*dataplane.Params{&pa, &pb} {
 		p.Sublayer, p.Sequencing, p.ReorderTimeout = pseudowire.DefaultSublayer, pseudowire.AllSequencing, 20*time.Millisecond
+		p.PeerSublayer, p.PeerSequencing = p.Sublayer, p.Sequencing
 	}
 	loopback := netip.MustParseAddr("127.0.0.1")
 	portA, portB := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")

@@ -21,11 +21,15 @@ type Params struct {
 	ReceiveCookie cookie.Cookie
 	SendCookie    cookie.Cookie
 	Pseudowire    pseudowire.Type
-	Sublayer      pseudowire.Sublayer
 
-	// Sequencing is the level both for what we send and for what we require.
-	// RFC 3931 section 4.6.1.
-	Sequencing pseudowire.Sequencing
+	// Sublayer and Sequencing are what we require of what we receive, as our
+	// AVPs say, and PeerSublayer and PeerSequencing what the peer requires of
+	// what we send, as its AVPs say. RFC 3931 section 5.4.4: "the L2-Specific
+	// Sublayer the sender of this AVP requires on all incoming data packets".
+	Sublayer       pseudowire.Sublayer
+	Sequencing     pseudowire.Sequencing
+	PeerSublayer   pseudowire.Sublayer
+	PeerSequencing pseudowire.Sequencing
 
 	// ReorderTimeout is how long a frame that came early waits for those
 	// before it; 0 delivers it at once. RFC 3931 appendix C.
@@ -39,25 +43,31 @@ func (p *Params) Check() error {
 		return fmt.Errorf("session_id: 0 is reserved for control messages, RFC 3931 section 4.1")
 	case p.PeerSessionID == 0:
 		return fmt.Errorf("peer_session_id: 0 is reserved for control messages, RFC 3931 section 4.1")
+	case p.Sublayer > pseudowire.DefaultSublayer || p.PeerSublayer > pseudowire.DefaultSublayer:
+		return fmt.Errorf("sublayer: %s for what we receive, %s for what we send, want none or default", p.Sublayer, p.PeerSublayer)
+	case p.Sequencing > pseudowire.AllSequencing || p.PeerSequencing > pseudowire.AllSequencing:
+		return fmt.Errorf("sequencing: %s for what we receive, %s for what we send, want none, non-ip or all", p.Sequencing, p.PeerSequencing)
 	case p.Sequencing != pseudowire.NoSequencing && p.Sublayer == pseudowire.NoSublayer:
-		return fmt.Errorf("sequencing %q needs the default sublayer, which carries the number, RFC 3931 section 5.4.4", p.Sequencing)
+		return fmt.Errorf("sequencing %q of what we receive needs the default sublayer there, which carries the number, RFC 3931 section 4.6", p.Sequencing)
+	case p.PeerSequencing != pseudowire.NoSequencing && p.PeerSublayer == pseudowire.NoSublayer:
+		return fmt.Errorf("sequencing %q of what we send needs the default sublayer there, which carries the number, RFC 3931 section 4.6", p.PeerSequencing)
 	case p.ReorderTimeout < 0:
 		return fmt.Errorf("reorder_timeout: %v, want 0 or more", p.ReorderTimeout)
 	case p.ReorderTimeout > 0 && p.Sequencing == pseudowire.NoSequencing:
-		return fmt.Errorf("reorder_timeout: nothing to reorder by without sequencing")
+		return fmt.Errorf("reorder_timeout: nothing to reorder by without sequencing of what we receive")
 	}
 	return nil
 }
 
 // Overhead returns how many octets stand between the front of the outer IP
-// packet and the front of the frame. The outer header is IPv6's or IPv4's, by
+// packet and the front of the frame in what we send. The outer header is IPv6's or IPv4's, by
 // v6, without options.
 func (p *Params) Overhead(e wire.Encap, v6 bool) int {
 	ip := 20
 	if v6 {
 		ip = 40
 	}
-	return ip + e.TransportLen() + wire.DataHeaderLen(e, p.SendCookie.Len(), p.Sublayer)
+	return ip + e.TransportLen() + wire.DataHeaderLen(e, p.SendCookie.Len(), p.PeerSublayer)
 }
 
 // Stats are a session's counters since it was opened.
@@ -90,15 +100,19 @@ type Plane interface {
 	Drops() [pseudowire.Drops]uint64
 }
 
-// A Link is one session in a plane.
+// A Link is one session in a plane. All methods are safe for concurrent use, and
+// while frames flow. Several Links may deliver to one port, and a port may turn
+// from one Link to another: what the port has handed to the former before it is
+// closed is sent.
 type Link interface {
 	// Send sends frames to the peer and reports how many the network took; the
 	// rest is counted as dropped. It uses them until it returns, and may
-	// overwrite their headroom. It is safe for concurrent use.
+	// overwrite their headroom.
 	Send([]pseudowire.Frame) int
 
-	// Attach says where frames from the peer go. They may be used until
-	// deliver returns, which reports how many of them it took.
+	// Attach says where frames from the peer go; nil: nowhere. They may be used
+	// until deliver returns, which reports how many of them it took. A former
+	// deliver may be called once more for each batch that is being read.
 	Attach(deliver func([]pseudowire.Frame) int)
 
 	// SetPath says how the peer is reached, and from where alone its frames
@@ -106,6 +120,13 @@ type Link interface {
 	SetPath(*transport.Conn, *transport.Path)
 
 	Stats() Stats
+
+	// Close takes the session out of the plane, whose Session ID is free from
+	// then on. It waits for calls of deliver that run: when it returns, none
+	// runs and none will begin, not even for frames that were received before
+	// and held. So it must be called neither from deliver nor under a lock that
+	// deliver waits for. A Send that runs may still send, a later one drops all.
+	// Attach and SetPath then do nothing, Stats goes on.
 	Close()
 }
 

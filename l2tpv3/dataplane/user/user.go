@@ -6,6 +6,7 @@ package user
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,13 +17,23 @@ import (
 	"spanwire/pseudowire/ethernet"
 )
 
-// batch is how many frames are handed on at once.
-const batch = 64
+const (
+	// batch is how many frames are handed on at once.
+	batch = 64
+
+	// manyLinks bounds the Links whose frames a Receiver has pending.
+	manyLinks = 256
+
+	// spareShelves bounds the memory for held frames that a Receiver keeps
+	// while none are held.
+	spareShelves = 16
+)
 
 // A Plane is a dataplane.Plane.
 type Plane struct {
-	table table
-	drops drops // of what belongs to no session
+	table   table
+	senders pool
+	drops   drops // of what belongs to no session
 }
 
 // New returns a plane without sessions.
@@ -50,12 +61,18 @@ func (d *drops) load() (n [pseudowire.Drops]uint64) {
 	return n
 }
 
-// A Link is one session.
+// A Link is one session. There may be many thousands that carry nothing: what
+// only frames need comes from the Plane while they are sent, and from the
+// Receiver while they are received.
 type Link struct {
-	plane   *Plane
-	params  dataplane.Params
-	route   atomic.Pointer[route]
-	deliver atomic.Pointer[func([]pseudowire.Frame) int]
+	plane      *Plane
+	params     dataplane.Params
+	route      atomic.Pointer[route]
+	deliver    atomic.Pointer[func([]pseudowire.Frame) int] // nil: nowhere
+	delivering atomic.Int32                                 // calls of deliver that run
+
+	mu     sync.Mutex // for SetPath, Attach and Close
+	closed bool
 
 	// Sending.
 	next               atomic.Uint32 // the next sequence number
@@ -76,7 +93,7 @@ type route struct {
 	peer    netip.AddrPort
 	follow  bool // the socket is bound to no address: answer from the one addressed
 	header  []byte
-	spares  *spares
+	spares  *spares // the Conn's
 	inbound *inbound
 }
 
@@ -84,38 +101,10 @@ type route struct {
 // goroutine that reads it. A Link that moves to another Conn begins a new one.
 type inbound struct {
 	link     *Link
-	pending  []pseudowire.Frame // judged good in this batch
+	pending  []pseudowire.Frame // judged good in this batch; nil: none
 	sequence sequence
 	shelf    *shelf // nil: nothing is held
 	holding  bool   // in the Receiver's list of those
-}
-
-// A sender is what one call of Send needs of memory.
-type sender struct {
-	writer  *transport.Writer
-	packets [batch]transport.Packet
-	heads   [batch][wire.MaxDataHeaderLen]byte // for frames without headroom
-}
-
-// spares are senders that no one uses now: one for each goroutine that is likely
-// to send at the same time.
-type spares [4]atomic.Pointer[sender]
-
-func (p *spares) get() *sender {
-	for i := range p {
-		if s := p[i].Swap(nil); s != nil {
-			return s
-		}
-	}
-	return nil
-}
-
-func (p *spares) put(s *sender) {
-	for i := range p {
-		if p[i].CompareAndSwap(nil, s) {
-			return
-		}
-	}
 }
 
 // Open implements dataplane.Plane.
@@ -130,19 +119,23 @@ func (p *Plane) Open(params dataplane.Params) (dataplane.Link, error) {
 	return l, nil
 }
 
-// Close takes the session out of the plane.
-func (l *Link) Close() {
-	l.plane.table.remove(l)
-	l.route.Store(nil)
-}
-
 // Attach implements dataplane.Link.
-func (l *Link) Attach(deliver func([]pseudowire.Frame) int) { l.deliver.Store(&deliver) }
+func (l *Link) Attach(deliver func([]pseudowire.Frame) int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if deliver == nil || l.closed {
+		l.deliver.Store(nil)
+		return
+	}
+	l.deliver.Store(&deliver)
+}
 
 // SetPath implements dataplane.Link.
 func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
-	if path == nil {
-		l.route.Store(nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if path == nil || l.closed {
+		l.enter(nil)
 		return
 	}
 	c := conn.Config()
@@ -151,23 +144,37 @@ func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
 		path:   path,
 		peer:   path.Peer(),
 		follow: c.Local.Addr().IsUnspecified(),
-		header: wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.Sublayer),
-		spares: new(spares),
+		header: wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.PeerSublayer),
+		spares: l.plane.senders.acquire(conn),
 	}
 	if former := l.route.Load(); former != nil && former.conn == conn {
 		r.inbound = former.inbound
 	} else {
-		r.inbound = l.newInbound()
+		r.inbound = &inbound{link: l}
 	}
-	l.route.Store(r)
+	l.enter(r)
 }
 
-func (l *Link) newInbound() *inbound {
-	in := &inbound{link: l, pending: make([]pseudowire.Frame, 0, batch)}
-	if l.params.ReorderTimeout > 0 {
-		in.shelf = new(shelf)
+// enter has the Link take a route instead of its former one, in one step, so that
+// no frame falls between the two.
+func (l *Link) enter(r *route) {
+	if former := l.route.Swap(r); former != nil {
+		l.plane.senders.release(former.conn)
 	}
-	return in
+}
+
+// Close implements dataplane.Link.
+func (l *Link) Close() {
+	l.plane.table.remove(l)
+	l.mu.Lock()
+	l.closed = true
+	l.enter(nil)
+	l.deliver.Store(nil)
+	l.mu.Unlock()
+	// Whoever counts itself as delivering from now on finds no deliver.
+	for l.delivering.Load() > 0 {
+		time.Sleep(50 * time.Microsecond)
+	}
 }
 
 // Send implements dataplane.Link.
@@ -209,7 +216,7 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHead
 		p.Head, p.Body = h, f.Bytes()
 	}
 	copy(h, r.header)
-	if l.params.Sequencing != pseudowire.NoSequencing && l.sequenced(f) {
+	if l.params.PeerSequencing != pseudowire.NoSequencing && l.sequenced(f) {
 		wire.PutSequence(h[n-4:], l.next.Add(1)-1)
 	}
 	return p
@@ -219,7 +226,7 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHead
 // "if an implementation is unable to perform such classification within L2
 // frames, all packets MUST be provided with sequence numbers".
 func (l *Link) sequenced(f pseudowire.Frame) bool {
-	if l.params.Sequencing == pseudowire.NonIPSequencing && l.ethernet() {
+	if l.params.PeerSequencing == pseudowire.NonIPSequencing && l.ethernet() {
 		return !ethernet.IsIP(f.Bytes())
 	}
 	return true
@@ -247,6 +254,9 @@ type Receiver struct {
 	conn    *transport.Conn
 	touched []*inbound // with frames pending
 	holding []*inbound // with frames on the shelf
+
+	slabs   [][]pseudowire.Frame // for what is pending, not in use
+	shelves []*shelf             // empty ones
 }
 
 // NewReceiver implements dataplane.Plane.
@@ -316,8 +326,8 @@ func (l *Link) answerFrom(r *route, local netip.Addr) {
 
 // sequence delivers, holds or drops a frame by its number.
 func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowire.Drop {
-	l, hold := in.link, in.shelf != nil
-	for hold && in.shelf.count > 0 && in.sequence.beyond(n) {
+	l, hold := in.link, in.link.params.ReorderTimeout > 0
+	for in.shelf != nil && in.sequence.beyond(n) {
 		r.release(in, in.shelf.gap(in.sequence.expected)) // it has waited in vain
 	}
 	v, lost, oos := in.sequence.judge(n, hold)
@@ -335,6 +345,9 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 	case old:
 		return pseudowire.DropSequence
 	case early:
+		if in.shelf == nil {
+			in.shelf = r.takeShelf()
+		}
 		if !in.shelf.put(n, f.Bytes()) {
 			return pseudowire.DropSequence // a duplicate
 		}
@@ -348,7 +361,7 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 		return pseudowire.NotDropped
 	}
 	why := r.pend(in, f)
-	if hold && in.shelf.count > 0 {
+	if in.shelf != nil {
 		r.release(in, 0)
 	}
 	return why
@@ -381,7 +394,23 @@ func (r *Receiver) release(in *inbound, skip int) {
 			in.link.drops.add(why, 1)
 		}
 	}
-	in.flush(time.Now())
+	r.flush(in, time.Now())
+	if in.shelf.count == 0 {
+		if len(r.shelves) < spareShelves {
+			r.shelves = append(r.shelves, in.shelf)
+		}
+		in.shelf = nil
+	}
+}
+
+// takeShelf returns an empty shelf.
+func (r *Receiver) takeShelf() (s *shelf) {
+	last := len(r.shelves) - 1
+	if last < 0 {
+		return new(shelf)
+	}
+	s, r.shelves = r.shelves[last], r.shelves[:last]
+	return s
 }
 
 // pend puts a good frame among those that the next flush delivers.
@@ -389,32 +418,44 @@ func (r *Receiver) pend(in *inbound, f pseudowire.Frame) pseudowire.Drop {
 	if in.link.ethernet() && f.Len() < ethernet.HeaderLen {
 		return pseudowire.DropRunt
 	}
-	if len(in.pending) == cap(in.pending) {
-		in.flush(time.Now())
+	if len(in.pending) == batch {
+		r.flush(in, time.Now())
 	}
-	if len(in.pending) == 0 {
+	if in.pending == nil {
+		if len(r.touched) == manyLinks {
+			r.flushTouched(time.Now())
+		}
 		r.touched = append(r.touched, in)
+		in.pending = r.takeSlab()
 	}
 	in.pending = append(in.pending, f)
 	return pseudowire.NotDropped
 }
 
+// takeSlab returns an empty slab.
+func (r *Receiver) takeSlab() (s []pseudowire.Frame) {
+	last := len(r.slabs) - 1
+	if last < 0 {
+		return make([]pseudowire.Frame, 0, batch)
+	}
+	s, r.slabs = r.slabs[last], r.slabs[:last]
+	return s
+}
+
 // Flush implements dataplane.Receiver.
 func (r *Receiver) Flush(now time.Time) (next time.Time) {
-	for _, in := range r.touched {
-		in.flush(now)
-	}
-	clear(r.touched)
-	r.touched = r.touched[:0]
+	r.flushTouched(now)
 	waiting := r.holding[:0]
 	for _, in := range r.holding {
-		if !now.Before(in.shelf.until) {
+		if in.shelf != nil && !now.Before(in.shelf.until) {
 			// Give up the numbers before the first held frame; what is still
 			// held after it waits from now.
 			r.release(in, in.shelf.gap(in.sequence.expected))
-			in.shelf.until = now.Add(in.link.params.ReorderTimeout)
+			if in.shelf != nil {
+				in.shelf.until = now.Add(in.link.params.ReorderTimeout)
+			}
 		}
-		if in.shelf.count == 0 {
+		if in.shelf == nil {
 			in.holding = false
 			continue
 		}
@@ -428,9 +469,17 @@ func (r *Receiver) Flush(now time.Time) (next time.Time) {
 	return next
 }
 
+func (r *Receiver) flushTouched(now time.Time) {
+	for _, in := range r.touched {
+		r.flush(in, now)
+	}
+	clear(r.touched)
+	r.touched = r.touched[:0]
+}
+
 // flush delivers what is pending.
-func (in *inbound) flush(now time.Time) {
-	if len(in.pending) == 0 {
+func (r *Receiver) flush(in *inbound, now time.Time) {
+	if in.pending == nil {
 		return
 	}
 	l := in.link
@@ -444,12 +493,16 @@ func (in *inbound) flush(now time.Time) {
 	l.rxPackets.Add(uint64(len(in.pending)))
 	l.rxBytes.Add(uint64(octets))
 	l.lastReceived.Store(now.UnixNano())
+	// Close relies on this order: first count, then look.
+	l.delivering.Add(1)
 	if deliver := l.deliver.Load(); deliver == nil {
 		l.drops.add(pseudowire.DropDetached, len(in.pending))
 	} else {
 		l.drops.add(pseudowire.DropPortWrite, len(in.pending)-(*deliver)(in.pending))
 	}
-	in.pending = in.pending[:0]
+	l.delivering.Add(-1)
+	r.slabs = append(r.slabs, in.pending[:0])
+	in.pending = nil
 }
 
 // suspect looks whether a frame makes sense only four octets off: then one side

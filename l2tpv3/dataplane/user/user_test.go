@@ -91,9 +91,20 @@ func from(peer netip.AddrPort, b []byte) transport.Datagram {
 	return transport.Datagram{From: peer, Frame: pseudowire.NewFrame(b, 0)}
 }
 
+// message makes a data message as p requires it, with the number n.
+func message(p *dataplane.Params, n uint32) []byte {
+	b := wire.AppendDataHeader(nil, wire.UDP, p.SessionID, p.ReceiveCookie, p.Sublayer)
+	if p.Sequencing != pseudowire.NoSequencing {
+		wire.PutSequence(b[len(b)-4:], n)
+	}
+	return append(b, make([]byte, 60)...)
+}
+
 func mirror(p dataplane.Params) dataplane.Params {
 	p.SessionID, p.PeerSessionID = p.PeerSessionID, p.SessionID
 	p.ReceiveCookie, p.SendCookie = p.SendCookie, p.ReceiveCookie
+	p.Sublayer, p.PeerSublayer = p.PeerSublayer, p.Sublayer
+	p.Sequencing, p.PeerSequencing = p.PeerSequencing, p.Sequencing
 	return p
 }
 
@@ -127,22 +138,30 @@ func frames(n int) (f []pseudowire.Frame, octets [][]byte) {
 	return f, octets
 }
 
-// TestThereAndBack sends frames both ways for every shape of header.
+// A shape is what one side requires of what it receives.
+type shape struct {
+	cookie     int
+	sublayer   pseudowire.Sublayer
+	sequencing pseudowire.Sequencing
+}
+
+// TestThereAndBack sends frames both ways, each for every shape of header: what a
+// side sends is what the other requires, RFC 3931 section 5.4.4.
 func TestThereAndBack(t *testing.T) {
-	for _, sizes := range [][2]int{{0, 0}, {4, 4}, {8, 8}, {4, 8}, {0, 8}} {
-		for _, s := range []struct {
-			sublayer   pseudowire.Sublayer
-			sequencing pseudowire.Sequencing
-		}{
-			{pseudowire.NoSublayer, pseudowire.NoSequencing},
-			{pseudowire.DefaultSublayer, pseudowire.NoSequencing},
-			{pseudowire.DefaultSublayer, pseudowire.NonIPSequencing},
-			{pseudowire.DefaultSublayer, pseudowire.AllSequencing},
-		} {
-			t.Run(fmt.Sprintf("cookies %v, sublayer %s, sequencing %s", sizes, s.sublayer, s.sequencing), func(t *testing.T) {
+	var shapes []shape
+	for _, size := range []int{0, 4, 8} {
+		shapes = append(shapes,
+			shape{size, pseudowire.NoSublayer, pseudowire.NoSequencing},
+			shape{size, pseudowire.DefaultSublayer, pseudowire.NoSequencing},
+			shape{size, pseudowire.DefaultSublayer, pseudowire.NonIPSequencing},
+			shape{size, pseudowire.DefaultSublayer, pseudowire.AllSequencing})
+	}
+	for _, ours := range shapes {
+		for _, theirs := range shapes {
+			t.Run(fmt.Sprintf("to us %v, to the peer %v", ours, theirs), func(t *testing.T) {
 				p := params(t)
-				p.ReceiveCookie, p.SendCookie = newCookie(t, sizes[0]), newCookie(t, sizes[1])
-				p.Sublayer, p.Sequencing = s.sublayer, s.sequencing
+				p.ReceiveCookie, p.Sublayer, p.Sequencing = newCookie(t, ours.cookie), ours.sublayer, ours.sequencing
+				p.SendCookie, p.PeerSublayer, p.PeerSequencing = newCookie(t, theirs.cookie), theirs.sublayer, theirs.sequencing
 				a, b := newEnd(t, "127.0.0.1:0", p), newEnd(t, "127.0.0.2:0", mirror(p))
 				a.reach(b.conn.LocalAddr())
 				b.reach(a.conn.LocalAddr())
@@ -392,7 +411,7 @@ func TestTable(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	p := params(t)
-	p.Sublayer, p.Sequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
+	p.PeerSublayer, p.PeerSequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
 	a, b := newEnd(t, "127.0.0.1:0", p), newEnd(t, "127.0.0.2:0", mirror(p))
 	a.reach(b.conn.LocalAddr())
 	b.reach(a.conn.LocalAddr())
@@ -404,6 +423,70 @@ func TestNothingIsAllocated(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations for 64 frames sent and received, want 0", n)
+	}
+}
+
+// TestNothingIsAllocatedForManyLinks gives one Receiver frames for more Links than
+// it has pending at a time, early ones among them.
+func TestNothingIsAllocatedForManyLinks(t *testing.T) {
+	p := params(t)
+	p.Sublayer, p.Sequencing, p.ReorderTimeout = pseudowire.DefaultSublayer, pseudowire.AllSequencing, time.Millisecond
+	peer := netip.MustParseAddrPort("127.0.0.9:1701")
+	e := newEnd(t, "127.0.0.1:0", p)
+	const links, early = 2*manyLinks + 1, spareShelves
+	open := make([]*Link, links)
+	delivered := 0
+	for i := range open {
+		p.SessionID = uint32(i + 1)
+		if p.SessionID == e.link.params.SessionID {
+			t.Fatal("the end's own session is among those of the test")
+		}
+		l, err := e.plane.Open(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open[i] = l.(*Link)
+		l.Attach(func(f []pseudowire.Frame) int { delivered += len(f); return len(f) })
+		path, err := e.conn.NewPath(transport.PathConfig{Peer: peer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetPath(e.conn, path)
+	}
+	b := message(&p, 0)[8:] // without version and Session ID
+	number := b[p.ReceiveCookie.Len():]
+	next, now := uint32(0), time.Now()
+	batches := 0
+	round := func() {
+		for i := range open {
+			order := [2]uint32{next, next + 1}
+			if i < early && next > 0 {
+				order = [2]uint32{next + 1, next}
+			}
+			for _, n := range order {
+				wire.PutSequence(number, n)
+				d := from(peer, b)
+				e.receiver.Receive(&d, uint32(i+1))
+			}
+		}
+		next += 2
+		batches++
+		e.receiver.Flush(now)
+	}
+	for range heldFrames { // each place of a shelf gets its memory when it is first used
+		round()
+	}
+	if n := testing.AllocsPerRun(20, round); n != 0 {
+		t.Errorf("%v allocations a batch, want 0", n)
+	}
+	if want := 2 * links * batches; delivered != want {
+		t.Errorf("%d frames delivered, want %d", delivered, want)
+	}
+	if n := len(e.receiver.slabs); n > manyLinks {
+		t.Errorf("%d slabs, want at most %d", n, manyLinks)
+	}
+	if got := open[0].Stats(); got.RxReordered == 0 || got.RxLost != 0 {
+		t.Errorf("%d reordered, %d lost; want some and none", got.RxReordered, got.RxLost)
 	}
 }
 

@@ -1,0 +1,89 @@
+package user
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// TestIdleLinksAreSmall opens many Links and has each send and receive a frame, the
+// second one early: what they hold afterwards is what they hold while idle.
+func TestIdleLinksAreSmall(t *testing.T) {
+	const links, most = 4000, 1024
+	conn, err := transport.Listen(transport.Config{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// Nothing else is to be counted: what is sent goes to a socket that no one reads.
+	sink, err := transport.Listen(transport.Config{Local: netip.MustParseAddrPort("127.0.0.2:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	path, err := conn.NewPath(transport.PathConfig{Peer: sink.LocalAddr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reorder := range []time.Duration{0, time.Millisecond} {
+		plane := New()
+		receiver := plane.NewReceiver(conn)
+		deliver := func(f []pseudowire.Frame) int { return len(f) }
+		p := params(t)
+		p.Sublayer, p.Sequencing, p.ReorderTimeout = pseudowire.DefaultSublayer, pseudowire.AllSequencing, reorder
+		open := make([]dataplane.Link, 0, links)
+		out, _ := frames(1)
+		message := wire.AppendDataHeader(nil, wire.IP, 0, p.ReceiveCookie, p.Sublayer)[4:]
+		at := len(message) - 4
+		message = append(message, make([]byte, 60)...)
+		before := heap()
+		for i := range links {
+			p.SessionID = uint32(i + 1)
+			l, err := plane.Open(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Attach(deliver)
+			l.SetPath(conn, path)
+			open = append(open, l)
+		}
+		opened := heap()
+		now := time.Now()
+		for i, l := range open {
+			l.Send(out)
+			for _, n := range []uint32{0, 2} {
+				wire.PutSequence(message[at:], n)
+				d := from(sink.LocalAddr(), message)
+				receiver.Receive(&d, uint32(i+1))
+			}
+			now = now.Add(time.Hour)
+			receiver.Flush(now)
+		}
+		used := heap()
+		runtime.KeepAlive(open)
+		name := fmt.Sprintf("reorder_timeout %v", reorder)
+		t.Logf("%s: %d octets a Link when opened, %d after frames", name, (opened-before)/links, (used-before)/links)
+		if got := (used - before) / links; got > most {
+			t.Errorf("%s: %d octets a Link, want at most %d", name, got, most)
+		}
+		if s := open[links-1].Stats(); s.TxPackets != 1 || s.RxPackets != 2 {
+			t.Errorf("%s: %d out, %d in; want 1 and 2", name, s.TxPackets, s.RxPackets)
+		}
+	}
+}
+
+// heap returns the octets in use after all that is not has been collected.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
