@@ -1,0 +1,274 @@
+package control
+
+import (
+	"time"
+
+	"spanwire/l2tpv3/wire"
+)
+
+// A circuit is what sessions are bound to, one after the other: it has one that
+// is in use or being set up, and for a moment two, when one takes over from
+// another.
+type circuit struct {
+	tunnel *tunnel
+	cfg    *CircuitConfig
+	name   string // "TUNNEL/CIRCUIT"
+	endID  []byte
+	timer  timer
+
+	active *session // in use or, if there is none in use, being set up
+	next   *session // being set up to take over
+	former *session // it receives what is still on its way
+
+	status     wire.CircuitStatus // of the local segment
+	peerStatus wire.CircuitStatus
+	announced  bool // a session was asked for before
+	down       bool // by command
+
+	since       time.Time // of the last change
+	retryAt     time.Time
+	backoff     time.Duration
+	rollAt      time.Time
+	formerUntil time.Time
+	lastError   string
+}
+
+// pending returns the session that we asked for and that has no reply yet.
+func (k *circuit) pending() *session {
+	for _, s := range [...]*session{k.next, k.active} {
+		if s != nil && s.state == WaitReply {
+			return s
+		}
+	}
+	return nil
+}
+
+// newBit returns the New bit for the first session. RFC 3931 section 5.4.5: "the
+// New bit SHOULD still be set the first time the L2TP session is established
+// after provisioning."
+func (k *circuit) newBit() wire.CircuitStatus {
+	if k.announced {
+		return 0
+	}
+	k.announced = true
+	return wire.CircuitNew
+}
+
+// begin takes a session that is being set up.
+func (k *circuit) begin(s *session) {
+	if k.active == nil {
+		k.active = s
+	} else {
+		k.next = s
+	}
+}
+
+// open asks the peer for a session, if there is a connection.
+func (k *circuit) open(now time.Time) {
+	c := k.tunnel.conn
+	k.retryAt = time.Time{}
+	if k.active != nil || k.down || c == nil || c.state != Established {
+		k.arrange()
+		return
+	}
+	if !contains(c.peer.Capabilities, k.cfg.Pseudowire) {
+		// RFC 3931 section 5.4.4: "A peer MUST NOT request an incoming or
+		// outgoing call with a PW Type AVP specifying a value not advertised".
+		k.fail(now, "the peer does not offer "+k.cfg.Pseudowire.String())
+		return
+	}
+	if c.all.count >= k.tunnel.cfg.SessionLimit {
+		k.fail(now, "the limit of sessions is reached")
+		return
+	}
+	k.begin(c.open(now, k))
+	k.arrange()
+}
+
+// fail notes why there is no session, and tries again later if that is up to us.
+func (k *circuit) fail(now time.Time, reason string) {
+	k.lastError, k.since = reason, now
+	c := k.tunnel.conn
+	if k.cfg.Initiate && !k.down && c != nil && c.state == Established {
+		k.backoff = min(max(2*k.backoff, k.tunnel.cfg.RedialMin), k.tunnel.cfg.RedialMax)
+		k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
+	}
+	k.emit(Event{Kind: SessionDown, Reason: reason, Next: k.retryAt})
+	k.arrange()
+}
+
+// retry sets the time of the next attempt.
+func (k *circuit) retry(at time.Time) {
+	k.retryAt = at
+	k.arrange()
+}
+
+// up takes a session that is established: it is the one to send by, and the one
+// before it goes on to receive for a while.
+func (k *circuit) up(now time.Time, s *session) {
+	e := Event{Kind: SessionUp, Status: k.peerStatus}
+	if f := k.active; f != nil && f != s {
+		e.Former = f.params.SessionID
+		if k.former != nil {
+			k.former.do(now, localClose, takenOver)
+		}
+		k.former = f
+		k.formerUntil = now.Add(k.cfg.Overlap)
+		if s.role == icrqRecipient || s.role == ocrqRecipient {
+			// Who began ends it; this is for one that forgets.
+			k.formerUntil = now.Add(6 * k.cfg.Overlap)
+		}
+	}
+	k.active = s
+	if k.next == s {
+		k.next = nil
+	}
+	k.since, k.retryAt, k.lastError = now, time.Time{}, ""
+	k.rollAt = time.Time{}
+	if k.cfg.CookieLifetime > 0 {
+		k.rollAt = now.Add(k.tunnel.lcce.jittered(k.cfg.CookieLifetime))
+	}
+	s.emit(e)
+	k.arrange()
+}
+
+// takenOver is the result of a session whose cookies were exchanged for new ones.
+var takenOver = wire.Result{Code: wire.CDNAdministrative, Message: "another session has taken over"}
+
+// roll has another session take over, with new IDs and cookies.
+func (k *circuit) roll(now time.Time) bool {
+	k.rollAt = time.Time{}
+	c := k.tunnel.conn
+	if c == nil || c.state != Established || k.active == nil || k.active.state != Established || k.next != nil {
+		k.arrange()
+		return false
+	}
+	k.next = c.open(now, k)
+	k.arrange()
+	return true
+}
+
+// lost forgets a session that is gone.
+func (k *circuit) lost(now time.Time, s *session, reason string) {
+	switch s {
+	case k.former:
+		k.former, k.formerUntil = nil, time.Time{}
+		s.emit(Event{Kind: SessionDown, Reason: reason})
+	case k.next:
+		k.next = nil
+		if s.opened {
+			s.emit(Event{Kind: SessionDown, Reason: reason})
+		}
+		k.emit(Event{Kind: Noted, Reason: "no other session takes over: " + reason})
+		if k.cfg.CookieLifetime > 0 && k.rollAt.IsZero() {
+			k.rollAt = now.Add(k.tunnel.lcce.jittered(max(k.cfg.CookieLifetime, leastRoll)))
+		}
+	case k.active:
+		k.lostActive(now, s, reason)
+	default:
+		if s.opened {
+			s.emit(Event{Kind: SessionDown, Reason: reason})
+		}
+	}
+	if k.instance() && k.active == nil && k.next == nil && k.former == nil {
+		k.tunnel.forget(k)
+		return
+	}
+	k.arrange()
+}
+
+// leastRoll is how long a rollover that failed is not tried again at least.
+const leastRoll = time.Minute
+
+func (k *circuit) lostActive(now time.Time, s *session, reason string) {
+	if s.state == Established || now.Sub(k.since) > k.tunnel.cfg.RedialMax {
+		k.backoff = 0
+	}
+	k.active, k.rollAt = k.next, time.Time{}
+	k.next = nil
+	k.lastError, k.since = reason, now
+	c := k.tunnel.conn
+	if k.active == nil && k.cfg.Initiate && !k.down && c != nil && c.state == Established {
+		k.backoff = min(max(2*k.backoff, k.tunnel.cfg.RedialMin), k.tunnel.cfg.RedialMax)
+		k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
+	}
+	s.emit(Event{Kind: SessionDown, Reason: reason, Next: k.retryAt})
+}
+
+// hears takes the status of the peer's circuit.
+func (k *circuit) hears(s *session, status wire.CircuitStatus) {
+	former := k.peerStatus
+	k.peerStatus = status
+	if s == k.active && s.state == Established && status&^wire.CircuitNew != former&^wire.CircuitNew {
+		s.emit(Event{Kind: SessionCircuit, Status: status})
+	}
+}
+
+// set takes the status of the local segment.
+func (k *circuit) set(now time.Time, status wire.CircuitStatus) {
+	k.status = status
+	for _, s := range [...]*session{k.active, k.next} {
+		if s != nil {
+			s.tell(now)
+		}
+	}
+	k.place(now)
+}
+
+// place ends the placing of a call, RFC 3931 section 7.4.2: a call is placed when
+// the circuit is active.
+func (k *circuit) place(now time.Time) {
+	if k.status&wire.CircuitActive == 0 {
+		return
+	}
+	for _, s := range [...]*session{k.active, k.next} {
+		if s != nil && s.state == WaitCSAnswer {
+			s.do(now, callPlaced, wire.Result{})
+		}
+	}
+}
+
+// close clears the circuit's sessions by CDN.
+func (k *circuit) close(now time.Time, r wire.Result) {
+	k.retryAt, k.rollAt = time.Time{}, time.Time{}
+	for _, s := range [...]*session{k.former, k.next, k.active} {
+		if s != nil {
+			s.do(now, localClose, r)
+		}
+	}
+	k.arrange()
+}
+
+// instance reports whether the circuit was made for a peer's request.
+func (k *circuit) instance() bool { return k.cfg.AnyEndID }
+
+// advance does what the time asks for.
+func (k *circuit) advance(now time.Time) {
+	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+	if due(k.formerUntil) {
+		k.formerUntil = time.Time{}
+		if k.former != nil {
+			k.former.do(now, localClose, takenOver)
+		}
+	}
+	if due(k.retryAt) {
+		k.open(now)
+	}
+	if due(k.rollAt) {
+		k.roll(now)
+	}
+	k.arrange()
+}
+
+func (k *circuit) arrange() {
+	k.tunnel.lcce.timers.set(&k.timer, earliest(earliest(k.retryAt, k.rollAt), k.formerUntil))
+}
+
+func (k *circuit) emit(e Event) {
+	t := k.tunnel
+	e.Tunnel, e.Template, e.Session, e.Circuit, e.EndID = t.cfg.Name, t.template, k.name, k.cfg, k.endID
+	if c := t.conn; c != nil {
+		e.Address, e.Peer = c.at, c.peer
+	}
+	t.lcce.emit(e)
+}

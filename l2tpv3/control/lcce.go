@@ -1,0 +1,538 @@
+package control
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"spanwire/l2tpv3/wire"
+)
+
+// An LCCE is a node's whole control protocol: its tunnels, their connections and
+// sessions, and those that peers ask for. It is a machine: it does no I/O, starts
+// no goroutine, reads no clock, and is not safe for concurrent use.
+type LCCE struct {
+	cfg Config
+
+	tunnels  map[string]*tunnel
+	circuits map[string]*circuit
+	hosts    map[netip.Addr][]*tunnel // by where their SCCRQs come from
+	nets     []*tunnel                // of whole networks
+	order    int
+
+	conns    map[uint32]*conn // by our Control Connection ID
+	requests map[requestKey]*conn
+	sessions map[uint32]*session // by our Session ID
+	reserved map[uint32]bool     // Session IDs of static sessions
+	halfOpen []*conn
+
+	budgets map[netip.Addr]budget
+	drops   [Drops]uint64
+
+	timers  timers
+	ready   []*conn // those that may have something to send
+	replies []reply // to whom has no connection
+	events  []Event
+	closing bool
+
+	jitter   *rand.Rand
+	serial   uint32
+	now      time.Time
+	body     []byte // of the message that is being written
+	encoding wire.Encoding
+}
+
+// A reply is a message that is not delivered reliably.
+type reply struct {
+	at      Address
+	message []byte
+}
+
+// New returns an LCCE without tunnels.
+func New(cfg Config) *LCCE {
+	set(&cfg.HalfOpen, defaultHalfOpen)
+	set(&cfg.RequestRate, defaultRequestRate)
+	l := &LCCE{
+		cfg:      cfg,
+		tunnels:  make(map[string]*tunnel),
+		circuits: make(map[string]*circuit),
+		hosts:    make(map[netip.Addr][]*tunnel),
+		conns:    make(map[uint32]*conn),
+		requests: make(map[requestKey]*conn),
+		sessions: make(map[uint32]*session),
+		reserved: make(map[uint32]bool),
+		budgets:  make(map[netip.Addr]budget),
+		jitter:   newJitter(cfg.Random),
+	}
+	l.serial = uint32(l.random64())
+	return l
+}
+
+// Reserve keeps a Session ID for a static session.
+func (l *LCCE) Reserve(sessionID uint32) { l.reserved[sessionID] = true }
+
+func (l *LCCE) random64() uint64 {
+	var b [8]byte
+	l.cfg.Random(b[:])
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// newID returns a random ID, never 0, that is not taken.
+func (l *LCCE) newID(taken func(uint32) bool) uint32 {
+	for {
+		if id := uint32(l.random64()); id != 0 && !taken(id) {
+			return id
+		}
+	}
+}
+
+// serialNumber returns the next Serial Number.
+func (l *LCCE) serialNumber() uint32 {
+	l.serial++
+	return l.serial
+}
+
+// jittered returns a time of three quarters to five quarters of d, so that what
+// fails together does not come again together.
+func (l *LCCE) jittered(d time.Duration) time.Duration {
+	return d*3/4 + time.Duration(l.jitter.Float64()*float64(d)/2)
+}
+
+// index notes where a tunnel's SCCRQs may come from.
+func (l *LCCE) index(t *tunnel) {
+	for _, p := range t.binding.Peers {
+		if p.IsSingleIP() {
+			l.hosts[p.Addr()] = insert(l.hosts[p.Addr()], t)
+		} else if !slices.Contains(l.nets, t) {
+			l.nets = insert(l.nets, t)
+		}
+	}
+}
+
+// insert keeps tunnels in the order in which they were added.
+func insert(all []*tunnel, t *tunnel) []*tunnel {
+	i, found := slices.BinarySearchFunc(all, t.order, func(o *tunnel, order int) int { return o.order - order })
+	if found {
+		return all
+	}
+	return slices.Insert(all, i, t)
+}
+
+func (l *LCCE) unindex(t *tunnel) {
+	same := func(o *tunnel) bool { return o == t }
+	for _, p := range t.binding.Peers {
+		if rest := slices.DeleteFunc(l.hosts[p.Addr()], same); len(rest) > 0 {
+			l.hosts[p.Addr()] = rest
+		} else {
+			delete(l.hosts, p.Addr())
+		}
+	}
+	l.nets = slices.DeleteFunc(l.nets, same)
+}
+
+// candidates yields the tunnels that a source may belong to: those of the address
+// before those of its network.
+func (l *LCCE) candidates(at Address, yield func(*tunnel) bool) {
+	for _, t := range l.hosts[at.Peer.Addr()] {
+		if t.binding.At.Via == at.Via && !yield(t) {
+			return
+		}
+	}
+	for _, t := range l.nets {
+		within := slices.ContainsFunc(t.binding.Peers, func(p netip.Prefix) bool { return p.Contains(at.Peer.Addr()) })
+		if within && t.binding.At.Via == at.Via && !yield(t) {
+			return
+		}
+	}
+}
+
+// Receive takes a control message as it came: over UDP the datagram, over IP what
+// follows the Session ID of 0. It keeps nothing of it.
+func (l *LCCE) Receive(now time.Time, at Address, datagram []byte) {
+	l.now = now
+	h, message, err := wire.ParseControl(datagram)
+	if err != nil {
+		l.drop(DropHeader)
+		return
+	}
+	t, has := wire.TypeOf(message)
+	switch {
+	case h.ConnectionID != 0:
+		c := l.conns[h.ConnectionID]
+		if c == nil {
+			// RFC 3931 section 7.2 has a StopCCN sent for an SCCRP or SCCCN
+			// in idle. There is nothing to authenticate it by, and whoever
+			// wants to have us send somewhere must know no number.
+			l.drop(DropConnection)
+			return
+		}
+		c.receive(now, at, h, message)
+	case has && t == wire.TypeSCCRQ:
+		l.request(now, at, h, message)
+	case has && t == wire.TypeStopCCN:
+		l.farewellFrom(now, at, h, message)
+	default:
+		l.drop(DropConnection)
+	}
+}
+
+// farewellFrom takes a StopCCN of a peer that does not know our ID yet, by a
+// reverse lookup. RFC 3931 section 5.4.3, Assigned Control Connection ID.
+func (l *LCCE) farewellFrom(now time.Time, at Address, h wire.ControlHeader, message []byte) {
+	p, _ := wire.Parse(message, &wire.Decoding{Lenient: true})
+	m, ok := p.Message.(*wire.StopCCN)
+	if !ok || m.ConnectionID == 0 {
+		l.drop(DropConnection)
+		return
+	}
+	c := l.requests[requestKey{at, m.ConnectionID}]
+	if c == nil {
+		l.drop(DropConnection)
+		return
+	}
+	c.receive(now, at, h, message)
+}
+
+// request takes an SCCRQ.
+func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message []byte) {
+	p, err := wire.Parse(message, &wire.Decoding{Lenient: true})
+	m, ok := p.Message.(*wire.SCCRQ)
+	switch {
+	case !ok:
+		l.drop(DropRequest)
+		return
+	case m.ConnectionID == 0 && h.Version == 2:
+		l.drop(DropVersion2)
+		return
+	case m.ConnectionID == 0:
+		l.drop(DropRequest)
+		return
+	}
+	r := request{requestKey{at, m.ConnectionID}, sum(message)}
+	if c := l.requests[r.key]; c != nil && c.again(now, r.sum) {
+		c.receive(now, at, h, message)
+		return
+	}
+	t, a, why := l.match(at, m, message)
+	if t == nil {
+		l.drop(why)
+		return
+	}
+	if !a.enabled && !l.allow(now, at.Peer.Addr()) {
+		l.drop(DropRate)
+		return
+	}
+	// Now that the message is known to be the peer's, it is read as this peer
+	// is to be taken.
+	d := wire.Decoding{Secret: a.agreed, Lenient: t.cfg.Dialect != IETF}
+	if p, err = wire.Parse(message, &d); p.Message != nil {
+		m = p.Message.(*wire.SCCRQ)
+	}
+	if trace := l.cfg.Trace; trace != nil {
+		trace(Traced{false, t.cfg.Name, at, message, a.agreed})
+	}
+	if !l.tied(now, t, at, m, a) {
+		return
+	}
+	if t.cfg.Many && len(t.instances) >= t.cfg.Limit && t.instances[instanceKey{m.HostName, m.RouterID}] == nil {
+		l.drop(DropLimit)
+		return
+	}
+	if len(l.halfOpen) >= l.cfg.HalfOpen {
+		l.drop(DropHalfOpen)
+		l.halfOpen[l.jitter.IntN(len(l.halfOpen))].lost(now, "it made room for another")
+	}
+	c := l.accept(now, t, at, h, m, &p, r, a)
+	if err != nil && c.state == WaitCtlConn {
+		c.do(now, localClose, wire.Result{Code: wire.StopError, Error: err.Code, Message: err.Text})
+	}
+	c.arrange(now)
+}
+
+// match returns the tunnel whose peer has sent an SCCRQ, with what its messages
+// are authenticated by; or why there is none.
+func (l *LCCE) match(at Address, m *wire.SCCRQ, message []byte) (found *tunnel, with auth, why Drop) {
+	why = DropNoTunnel
+	var busy *tunnel
+	var busyWith auth
+	l.candidates(at, func(t *tunnel) bool {
+		if t.down || l.closing || t.cfg.PeerHostName != "" && t.cfg.PeerHostName != m.HostName ||
+			t.cfg.PeerRouterID != 0 && t.cfg.PeerRouterID != m.RouterID {
+			return true
+		}
+		a := newAuth(&t.cfg, l.cfg.Random)
+		if drop := a.begin(message); drop != accepted {
+			why = drop
+			return true
+		}
+		if c := t.conn; c != nil && c.state == Established && !t.cfg.Many && c.peer.HostName != m.HostName {
+			// Of several tunnels to one address, one whose peer is somebody
+			// else is taken last.
+			if busy == nil {
+				busy, busyWith = t, a
+			}
+			return true
+		}
+		found, with = t, a
+		return false
+	})
+	if found == nil {
+		found, with = busy, busyWith
+	}
+	return found, with, why
+}
+
+// tied breaks the tie between an SCCRQ and one that we have sent to the same
+// peer, and reports whether the peer's is to be accepted. RFC 3931 section 5.4.3.
+func (l *LCCE) tied(now time.Time, t *tunnel, at Address, m *wire.SCCRQ, a auth) bool {
+	c := t.conn
+	if c == nil || c.state != WaitCtlReply {
+		return true
+	}
+	switch tie(c.tie, m.TieBreaker) {
+	case won:
+		c.do(now, rcvSCCRQBeaten, wire.Result{})
+		l.reject(t, at, m, a, wire.Result{Code: wire.StopExists, Message: "lost the tie breaker"})
+		return false
+	case lost:
+		c.do(now, rcvSCCRQLost, wire.Result{})
+		return true
+	case equal:
+		c.do(now, rcvSCCRQLost, wire.Result{})
+		t.redialAt = now.Add(l.jittered(tieRestart))
+		t.arrange()
+		return false
+	}
+	return true // "then two separate control connections are opened"
+}
+
+// reject answers an SCCRQ with a StopCCN and keeps nothing of it.
+func (l *LCCE) reject(t *tunnel, at Address, m *wire.SCCRQ, a auth, r wire.Result) {
+	e := &wire.Encoding{Signatures: a.signatures, Random: l.cfg.Random}
+	body := wire.AppendBody(nil, &wire.StopCCN{Result: r}, e)
+	message := wire.AppendControl(nil, wire.ControlHeader{Version: 3, ConnectionID: m.ConnectionID, Ns: 0, Nr: 1}, body)
+	if len(a.signatures) > 0 {
+		if a.enabled {
+			wire.Seal(message, a.signatures, nil, a.peerNonce)
+		} else {
+			wire.Seal(message, a.signatures, nil, nil)
+		}
+	}
+	l.reply(t, at, message, a.agreed)
+}
+
+// farewell tells a peer that may have seen our SCCRQ that it is void.
+func (l *LCCE) farewell(c *conn, r wire.Result) {
+	body := wire.AppendBody(nil, &wire.StopCCN{ConnectionID: c.id, Result: r}, c.encoding())
+	message := wire.AppendControl(nil, wire.ControlHeader{Version: 3, Ns: 1}, body)
+	c.auth.seal(message, false)
+	l.reply(c.tunnel, c.at, message, c.auth.agreed)
+}
+
+func (l *LCCE) reply(t *tunnel, at Address, message []byte, secret *wire.Secret) {
+	if trace := l.cfg.Trace; trace != nil {
+		trace(Traced{true, t.cfg.Name, at, message, secret})
+	}
+	l.replies = append(l.replies, reply{at, message})
+}
+
+// again reports whether an SCCRQ that names the peer's connection as this one's
+// did is the same one come again, and not a peer that has begun anew with an ID
+// that it had before.
+func (c *conn) again(now time.Time, sum uint64) bool {
+	if c.request.sum != sum {
+		return false
+	}
+	// Once the connection was completed no copy of its SCCRQ is sent any more;
+	// the network holds one for a moment.
+	return c.state == WaitCtlConn || now.Sub(c.since) < 5*time.Second
+}
+
+// sum tells SCCRQs apart, whatever their header's Nr.
+func sum(message []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(message[wire.ControlHeaderLen:])
+	return h.Sum64()
+}
+
+// complete takes a connection off the list of the half-open ones.
+func (l *LCCE) complete(c *conn) {
+	if c.dialled {
+		return
+	}
+	if i := slices.Index(l.halfOpen, c); i >= 0 {
+		last := len(l.halfOpen) - 1
+		l.halfOpen[i] = l.halfOpen[last]
+		l.halfOpen[last] = nil
+		l.halfOpen = l.halfOpen[:last]
+		c.tunnel.incoming--
+	}
+}
+
+// remove forgets a connection for good.
+func (l *LCCE) remove(c *conn) {
+	if c.removed {
+		return
+	}
+	c.removed = true
+	l.timers.set(&c.timer, time.Time{})
+	delete(l.conns, c.id)
+	if l.requests[c.request.key] == c {
+		delete(l.requests, c.request.key)
+	}
+}
+
+// wake has a connection asked for what it has to send.
+func (l *LCCE) wake(c *conn) {
+	if !c.queued && !c.removed {
+		c.queued = true
+		l.ready = append(l.ready, c)
+	}
+}
+
+// Transmit appends the next control message to b and says where it goes; call it
+// until ok is false. Over IP a Session ID of 0 is to be put before it.
+func (l *LCCE) Transmit(b []byte) (_ []byte, to Address, ok bool) {
+	if len(l.replies) > 0 {
+		r := l.replies[0]
+		l.replies = l.replies[1:]
+		return append(b, r.message...), r.at, true
+	}
+	l.replies = nil
+	for len(l.ready) > 0 {
+		c := l.ready[0]
+		if !c.removed {
+			if b, ok := c.transmit(b); ok {
+				return b, c.at, true
+			}
+		}
+		c.queued = false
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		if !c.removed {
+			c.arrange(l.now)
+		}
+	}
+	l.ready = nil
+	return b, Address{}, false
+}
+
+// Advance does what has become due.
+func (l *LCCE) Advance(now time.Time) {
+	l.now = now
+	for len(l.timers) > 0 && !l.timers[0].at.After(now) {
+		t := l.timers[0]
+		l.timers.set(t, time.Time{})
+		t.what.advance(now)
+	}
+}
+
+// Deadline returns when to call Advance; the zero time: never.
+func (l *LCCE) Deadline() time.Time {
+	if len(l.timers) == 0 {
+		return time.Time{}
+	}
+	return l.timers[0].at
+}
+
+// Event returns what happened, in its order; call it until ok is false.
+func (l *LCCE) Event() (e Event, ok bool) {
+	if len(l.events) == 0 {
+		l.events = nil
+		return Event{}, false
+	}
+	e = l.events[0]
+	l.events[0] = Event{}
+	l.events = l.events[1:]
+	return e, true
+}
+
+func (l *LCCE) emit(e Event) {
+	e.Time = l.now
+	l.events = append(l.events, e)
+}
+
+func (l *LCCE) drop(why Drop) { l.drops[why]++ }
+
+// DropCounts returns how many messages were not acted upon, by reason.
+func (l *LCCE) DropCounts() [Drops]uint64 { return l.drops }
+
+// Close closes all tunnels by StopCCN. What is to be sent is still to be sent,
+// until Quiet.
+func (l *LCCE) Close(now time.Time) {
+	l.now, l.closing = now, true
+	for _, t := range l.tunnels {
+		l.shut(now, t, wire.Result{Code: wire.StopShutdown})
+	}
+	for _, c := range slices.Clone(l.halfOpen) {
+		c.close(now, wire.Result{Code: wire.StopShutdown})
+	}
+}
+
+// Quiet reports whether no message waits for its acknowledgment any more.
+func (l *LCCE) Quiet() bool {
+	for _, c := range l.conns {
+		if !c.reliable.Idle() && !c.reliable.Failed() {
+			return false
+		}
+	}
+	return len(l.replies) == 0
+}
+
+// A budget is what a source may still send of SCCRQs, at a time.
+type budget struct {
+	left float64
+	at   time.Time
+}
+
+// maxBudgets bounds the sources that are told apart.
+const maxBudgets = 8192
+
+// allow takes an SCCRQ from its source's budget. RFC 3931 section 4.3:
+// "Implementations MAY rate-limit control messages, particularly SCCRQ messages".
+func (l *LCCE) allow(now time.Time, source netip.Addr) bool {
+	if source.Is6() { // of which anybody has many
+		if p, err := source.WithZone("").Prefix(64); err == nil {
+			source = p.Addr()
+		}
+	}
+	rate := float64(l.cfg.RequestRate)
+	b, ok := l.budgets[source]
+	if !ok {
+		if len(l.budgets) >= maxBudgets {
+			l.sweep(now)
+		}
+		if len(l.budgets) >= maxBudgets {
+			source = netip.Addr{} // all the others share one
+			if b, ok = l.budgets[source]; !ok {
+				b = budget{rate, now}
+			}
+		} else {
+			b = budget{rate, now}
+		}
+	}
+	if d := now.Sub(b.at); d > 0 {
+		b.left = min(b.left+d.Seconds()*rate, rate)
+		b.at = now
+	}
+	if b.left < 1 {
+		l.budgets[source] = b
+		return false
+	}
+	b.left--
+	l.budgets[source] = b
+	return true
+}
+
+// sweep forgets the sources that have been silent for long enough to have all of
+// their budget again.
+func (l *LCCE) sweep(now time.Time) {
+	for source, b := range l.budgets {
+		if now.Sub(b.at) >= time.Second {
+			delete(l.budgets, source)
+		}
+	}
+}

@@ -1,0 +1,597 @@
+package control
+
+import (
+	"fmt"
+	"time"
+
+	"spanwire/cookie"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// A session is one L2TP session of a connection, RFC 3931 section 3.4.
+type session struct {
+	conn    *conn
+	circuit *circuit
+	role    role
+	state   State
+	since   time.Time
+
+	params Params
+	tie    wire.Optional[uint64]
+	told   wire.CircuitStatus // the status that the peer knows
+	opened bool               // SessionOpen was emitted
+
+	links [2]struct{ prev, next *session }
+}
+
+// A sessionList holds sessions in the order in which they came.
+type sessionList struct {
+	first, last *session
+	count       int
+	kind        int // which of the links
+}
+
+func (l *sessionList) add(s *session) {
+	k := &s.links[l.kind]
+	k.prev, k.next = l.last, nil
+	if l.last != nil {
+		l.last.links[l.kind].next = s
+	} else {
+		l.first = s
+	}
+	l.last = s
+	l.count++
+}
+
+func (l *sessionList) remove(s *session) {
+	k := &s.links[l.kind]
+	if k.prev == nil && l.first != s {
+		return // it is not there
+	}
+	if k.prev != nil {
+		k.prev.links[l.kind].next = k.next
+	} else {
+		l.first = k.next
+	}
+	if k.next != nil {
+		k.next.links[l.kind].prev = k.prev
+	} else {
+		l.last = k.prev
+	}
+	k.prev, k.next = nil, nil
+	l.count--
+}
+
+// each yields the sessions; the one that it yielded may be removed.
+func (l *sessionList) each(yield func(*session) bool) {
+	for s := l.first; s != nil; {
+		next := s.links[l.kind].next
+		if !yield(s) {
+			return
+		}
+		s = next
+	}
+}
+
+// newSession returns a session in idle, with what we assign to it.
+func (c *conn) newSession(now time.Time, k *circuit, r role) *session {
+	l := c.lcce
+	s := &session{conn: c, circuit: k, role: r, since: now}
+	s.params = Params{
+		SessionID:  l.newID(func(id uint32) bool { return l.sessions[id] != nil || l.reserved[id] }),
+		Pseudowire: k.cfg.Pseudowire,
+		Sublayer:   k.cfg.Sublayer,
+		Sequencing: k.cfg.Sequencing,
+	}
+	var octets [cookie.MaxSize]byte
+	l.cfg.Random(octets[:k.cfg.CookieSize])
+	s.params.ReceiveCookie, _ = cookie.FromBytes(octets[:k.cfg.CookieSize])
+	l.sessions[s.params.SessionID] = s
+	c.all.add(s)
+	c.waiting.add(s)
+	return s
+}
+
+// open asks for a session on the connection.
+func (c *conn) open(now time.Time, k *circuit) *session {
+	r := icrqSender
+	if k.cfg.Outgoing {
+		r = ocrqSender
+	}
+	s := c.newSession(now, k, r)
+	if !k.cfg.NoTieBreaker {
+		s.tie = wire.Some(c.lcce.random64())
+	}
+	s.do(now, localOpen, wire.Result{})
+	if c.state == Established {
+		s.do(now, ctlConnOpen, wire.Result{})
+	}
+	return s
+}
+
+// do moves the machine. The result is what a CDN says.
+func (s *session) do(now time.Time, e event, r wire.Result) {
+	step := sessionSteps[s.role].step(s.state, e)
+	if step.action == impossible {
+		return
+	}
+	if step.next != s.state {
+		s.state, s.since = step.next, now
+	}
+	switch step.action {
+	case none:
+		if s.state == WaitConnect { // an OCRP
+			s.open(now)
+		}
+	case sendRequest:
+		s.sendRequest(now)
+	case sendReply:
+		s.sendReply(now)
+		if s.role == icrqRecipient {
+			s.open(now) // for the peer may send as soon as it has the ICRP
+		}
+	case sendConnected:
+		s.sendConnected(now)
+		s.up(now)
+	case openSession:
+		s.up(now)
+	case rejectRequest: // by conn.call, which has the request
+	case sendCDN:
+		s.conn.send(now, &wire.CDN{LocalSessionID: s.params.SessionID, RemoteSessionID: s.params.PeerSessionID, Result: r})
+		s.gone(now, r.Text(wire.TypeCDN))
+	case cleanUp:
+		reason := r.Text(wire.TypeCDN)
+		if e == rcvCDN {
+			reason = "closed by peer: " + reason
+		} else if r == (wire.Result{}) {
+			reason = "gave way"
+		}
+		s.gone(now, reason)
+	}
+	s.conn.arrange(now)
+}
+
+// timeout returns the event that waiting for too long is.
+func (s *session) timeout() event {
+	if s.state == WaitCSAnswer {
+		return callFailed
+	}
+	return localClose
+}
+
+// status returns the circuit's status as the peer shall know it now.
+func (s *session) status() wire.CircuitStatus {
+	s.told = s.circuit.status
+	return s.told
+}
+
+func (s *session) sendRequest(now time.Time) {
+	k, c := s.circuit, s.conn
+	c.serial++
+	call := wire.CallRequest{
+		LocalSessionID: s.params.SessionID,
+		SerialNumber:   c.lcce.serialNumber(),
+		PseudowireType: k.cfg.Pseudowire,
+		RemoteEndID:    k.endID,
+		Status:         s.status() | k.newBit(),
+		Cookie:         s.params.ReceiveCookie,
+		TieBreaker:     s.tie,
+		Sublayer:       k.cfg.Sublayer,
+		Sequencing:     k.cfg.Sequencing,
+		TxSpeed:        k.cfg.TxSpeed,
+		RxSpeed:        k.cfg.RxSpeed,
+	}
+	if s.role == ocrqSender {
+		c.send(now, &wire.OCRQ{CallRequest: call})
+		return
+	}
+	c.send(now, &wire.ICRQ{CallRequest: call, PhysicalChannelID: k.cfg.PhysicalChannelID})
+}
+
+func (s *session) sendReply(now time.Time) {
+	k := s.circuit
+	reply := wire.CallReply{
+		LocalSessionID:    s.params.SessionID,
+		RemoteSessionID:   s.params.PeerSessionID,
+		Status:            s.status() | k.newBit(),
+		Cookie:            s.params.ReceiveCookie,
+		Sublayer:          k.cfg.Sublayer,
+		Sequencing:        k.cfg.Sequencing,
+		TxSpeed:           k.cfg.TxSpeed,
+		RxSpeed:           k.cfg.RxSpeed,
+		PhysicalChannelID: k.cfg.PhysicalChannelID,
+	}
+	if s.role == ocrqRecipient {
+		s.conn.send(now, &wire.OCRP{CallReply: reply})
+		return
+	}
+	s.conn.send(now, &wire.ICRP{CallReply: reply})
+}
+
+func (s *session) sendConnected(now time.Time) {
+	connected := wire.CallConnected{
+		LocalSessionID:  s.params.SessionID,
+		RemoteSessionID: s.params.PeerSessionID,
+		TxSpeed:         s.circuit.cfg.TxSpeed,
+		RxSpeed:         s.circuit.cfg.RxSpeed,
+	}
+	// What the request said stands, but some peers take what is absent here
+	// for none.
+	if s.params.Sublayer != pseudowire.NoSublayer {
+		connected.Sublayer = wire.Some(s.params.Sublayer)
+	}
+	if s.params.Sequencing != pseudowire.NoSequencing {
+		connected.Sequencing = wire.Some(s.params.Sequencing)
+	}
+	if s.circuit.status != s.told {
+		connected.Status = wire.Some(s.status())
+	}
+	if s.role == ocrqRecipient {
+		s.conn.send(now, &wire.OCCN{CallConnected: connected})
+		return
+	}
+	s.conn.send(now, &wire.ICCN{CallConnected: connected})
+}
+
+// open lets the session receive.
+func (s *session) open(now time.Time) {
+	if s.opened {
+		return
+	}
+	s.opened = true
+	s.emit(Event{Kind: SessionOpen})
+}
+
+// up makes the session the one to send by.
+func (s *session) up(now time.Time) {
+	s.conn.waiting.remove(s)
+	s.open(now)
+	s.circuit.up(now, s)
+	s.tell(now)
+}
+
+// tell tells the peer of the circuit's status, if it is another than it knows.
+func (s *session) tell(now time.Time) {
+	if s.state != Established || s.told == s.circuit.status {
+		return
+	}
+	s.conn.send(now, &wire.SLI{LocalSessionID: s.params.SessionID, RemoteSessionID: s.params.PeerSessionID, Status: wire.Some(s.status())})
+	s.conn.arrange(now)
+}
+
+// gone forgets the session.
+func (s *session) gone(now time.Time, reason string) {
+	c, l := s.conn, s.conn.lcce
+	if l.sessions[s.params.SessionID] != s {
+		return
+	}
+	s.state = Idle
+	delete(l.sessions, s.params.SessionID)
+	if c.sessions[s.params.PeerSessionID] == s {
+		delete(c.sessions, s.params.PeerSessionID)
+	}
+	c.all.remove(s)
+	c.waiting.remove(s)
+	s.circuit.lost(now, s, reason)
+}
+
+func (s *session) emit(e Event) {
+	e.Params = s.params
+	s.circuit.emit(e)
+}
+
+// name takes the peer's ID of the session.
+func (s *session) name(peerID uint32) {
+	s.params.PeerSessionID = peerID
+	s.conn.sessions[peerID] = s
+}
+
+// find returns the session that a message is about: by our ID or, where the peer
+// did not know it or mangled it, by its own.
+func (c *conn) find(local, remote uint32) *session {
+	if s := c.lcce.sessions[remote]; s != nil && s.conn == c {
+		return s
+	}
+	return c.sessions[local]
+}
+
+// sessionMessage acts on a message of a session.
+func (c *conn) sessionMessage(now time.Time, p *wire.Parsed) {
+	switch m := p.Message.(type) {
+	case *wire.ICRQ:
+		c.call(now, p.Type, &m.CallRequest, m.PhysicalChannelID)
+	case *wire.OCRQ:
+		c.call(now, p.Type, &m.CallRequest, 0)
+	case *wire.ICRP:
+		c.replied(now, p.Type, &m.CallReply)
+	case *wire.OCRP:
+		c.replied(now, p.Type, &m.CallReply)
+	case *wire.ICCN:
+		c.connected(now, p.Type, &m.CallConnected)
+	case *wire.OCCN:
+		c.connected(now, p.Type, &m.CallConnected)
+	case *wire.CDN:
+		s := c.find(m.LocalSessionID, m.RemoteSessionID)
+		if s == nil && c.cfg.Dialect != IETF {
+			s = c.find(swapped(m.LocalSessionID), swapped(m.RemoteSessionID))
+		}
+		if s != nil {
+			s.do(now, rcvCDN, m.Result)
+		}
+	case *wire.SLI:
+		if s := c.find(m.LocalSessionID, m.RemoteSessionID); s != nil && m.Status.Set {
+			s.circuit.hears(s, m.Status.Value)
+		}
+	case *wire.WEN:
+		if s := c.find(m.LocalSessionID, m.RemoteSessionID); s != nil {
+			s.emit(Event{Kind: SessionErrors, Errors: m.Errors})
+		}
+	default:
+		c.do(now, localClose, wrongState(p.Type, c.state))
+	}
+}
+
+// swapped returns an ID with its octets in the other order, as some peers send it
+// in a CDN.
+func swapped(id uint32) uint32 {
+	return id<<24 | id>>24 | id<<8&0x00ff0000 | id>>8&0x0000ff00
+}
+
+// sender reports whether the session's replies are of the type, and recipient
+// whether its connecting messages are.
+func (s *session) replies(t wire.MessageType) bool {
+	return (t == wire.TypeICRP) == (s.role == icrqSender || s.role == icrqRecipient)
+}
+
+// malformedSession clears the session of a message that makes no sense.
+func (c *conn) malformedSession(now time.Time, p *wire.Parsed, r wire.Result) {
+	var local, remote uint32
+	e := localClose
+	switch m := p.Message.(type) {
+	case *wire.ICRQ:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvRequestBad
+	case *wire.OCRQ:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvRequestBad
+	case *wire.ICRP:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvReplyBad
+	case *wire.OCRP:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvReplyBad
+	case *wire.ICCN:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvConnectedBad
+	case *wire.OCCN:
+		local, remote, e = m.LocalSessionID, m.RemoteSessionID, rcvConnectedBad
+	case *wire.CDN:
+		local, remote, e, r = m.LocalSessionID, m.RemoteSessionID, rcvCDN, m.Result
+	case *wire.SLI:
+		local, remote = m.LocalSessionID, m.RemoteSessionID
+	case *wire.WEN:
+		local, remote = m.LocalSessionID, m.RemoteSessionID
+	}
+	if s := c.find(local, remote); s != nil {
+		if s.params.PeerSessionID == 0 && local != 0 {
+			s.name(local)
+		}
+		s.do(now, e, r)
+		return
+	}
+	if local != 0 && p.Type != wire.TypeCDN {
+		c.refuse(now, local, r)
+	}
+}
+
+// refuse sends a CDN for a session that never was one of ours.
+func (c *conn) refuse(now time.Time, peerID uint32, r wire.Result) {
+	l := c.lcce
+	id := l.newID(func(id uint32) bool { return l.sessions[id] != nil || l.reserved[id] })
+	c.send(now, &wire.CDN{LocalSessionID: id, RemoteSessionID: peerID, Result: r})
+}
+
+// call takes an ICRQ or OCRQ.
+func (c *conn) call(now time.Time, t wire.MessageType, m *wire.CallRequest, physical uint32) {
+	if s := c.find(m.LocalSessionID, m.RemoteSessionID); s != nil {
+		s.do(now, rcvRequest, wire.Result{Code: wire.CDNStateMachine, Message: fmt.Sprintf("%v in state %v", t, s.state)})
+		return
+	}
+	k, r := c.judgeCall(now, m)
+	if r == nil && k.pending() != nil {
+		r = c.tied(now, k, m)
+	}
+	if r == nil && k.next != nil {
+		r = &wire.Result{Code: wire.CDNTemporary, Message: "another session for it is being set up"}
+	}
+	if r != nil {
+		if *r == (wire.Result{}) {
+			return // both sides begin anew
+		}
+		c.emit(Event{Kind: Noted, Reason: fmt.Sprintf("%v for %s refused: %s", t, wire.EndID(m.RemoteEndID), r.Text(wire.TypeCDN))})
+		c.refuse(now, m.LocalSessionID, *r)
+		return
+	}
+	s := c.newSession(now, k, icrqRecipient)
+	if t == wire.TypeOCRQ {
+		s.role = ocrqRecipient
+	}
+	k.begin(s)
+	s.name(m.LocalSessionID)
+	s.params.SendCookie = m.Cookie
+	s.params.PeerSublayer, s.params.PeerSequencing = m.Sublayer, m.Sequencing
+	s.params.TxSpeed, s.params.RxSpeed, s.params.PhysicalChannel = m.TxSpeed, m.RxSpeed, physical
+	k.hears(s, m.Status)
+	s.do(now, rcvRequest, wire.Result{})
+	k.place(now)
+}
+
+// judgeCall reports to which circuit a request belongs, or why it is not
+// acceptable.
+func (c *conn) judgeCall(now time.Time, m *wire.CallRequest) (*circuit, *wire.Result) {
+	l := c.lcce
+	if !contains(l.cfg.Capabilities, m.PseudowireType) {
+		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: m.PseudowireType.String() + " was not offered"}
+	}
+	if r := unsequenced(m.Sublayer, m.Sequencing); r != nil {
+		return nil, r
+	}
+	if c.all.count >= c.cfg.SessionLimit {
+		return nil, &wire.Result{Code: wire.CDNError, Error: wire.ErrorResources, Message: fmt.Sprintf("%d sessions are the limit here", c.cfg.SessionLimit)}
+	}
+	k := c.tunnel.circuit(now, m.RemoteEndID)
+	switch {
+	case k == nil:
+		return nil, &wire.Result{Code: wire.CDNPermanent, Message: "no session with Remote End ID " + wire.EndID(m.RemoteEndID) + " here"}
+	case k.cfg.Pseudowire != m.PseudowireType:
+		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: fmt.Sprintf("%s is %v here", wire.EndID(m.RemoteEndID), k.cfg.Pseudowire)}
+	case k.down:
+		return nil, &wire.Result{Code: wire.CDNAdministrative, Message: "down by command"}
+	}
+	return k, k.judge(m.Cookie, m.Sublayer)
+}
+
+func contains(all []pseudowire.Type, t pseudowire.Type) bool {
+	for _, v := range all {
+		if v == t {
+			return true
+		}
+	}
+	return false
+}
+
+// unsequenced refuses sequencing without what carries the numbers. RFC 3931
+// section 5.4.4: "If sequencing is requested without requesting a L2-Specific
+// Sublayer AVP, the session MUST be disconnected with a Result Code of 15".
+func unsequenced(s pseudowire.Sublayer, q pseudowire.Sequencing) *wire.Result {
+	if q != pseudowire.NoSequencing && s == pseudowire.NoSublayer {
+		return &wire.Result{Code: wire.CDNSequencing}
+	}
+	return nil
+}
+
+// judge reports why what a peer asks for cannot be used, nil if it can.
+func (k *circuit) judge(c cookie.Cookie, s pseudowire.Sublayer) *wire.Result {
+	switch {
+	case c.Len() < k.cfg.PeerCookieSize:
+		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("the peer assigned a cookie of %v, want %d", c, k.cfg.PeerCookieSize)}
+	case s > pseudowire.DefaultSublayer:
+		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("unknown L2-specific %v", s)}
+	}
+	return nil
+}
+
+// tied breaks the tie of two requests for one circuit. Its result is that of the
+// CDN for the peer's; nil: ours has lost; the zero Result: both begin anew.
+func (c *conn) tied(now time.Time, k *circuit, m *wire.CallRequest) *wire.Result {
+	s := k.pending()
+	switch tie(s.tie, m.TieBreaker) {
+	case won:
+		s.do(now, rcvRequestBeaten, wire.Result{})
+		return &wire.Result{Code: wire.CDNTieBreaker}
+	case lost:
+		s.do(now, rcvRequestLost, wire.Result{})
+		k.retry(time.Time{})
+		return nil
+	case equal:
+		s.do(now, rcvRequestLost, wire.Result{})
+		k.retry(now.Add(c.lcce.jittered(tieRestart)))
+		return &wire.Result{}
+	}
+	// RFC 3931 section 5.4.4: "If neither side issues a tie breaker, then both
+	// sides MUST tear down the session."
+	s.do(now, localClose, wire.Result{Code: wire.CDNTieBreaker, Message: "no tie breaker on either side"})
+	return &wire.Result{Code: wire.CDNTieBreaker, Message: "no tie breaker on either side"}
+}
+
+// tieRestart is about how long after a tie of equals both sides begin anew.
+const tieRestart = 100 * time.Millisecond
+
+// An outcome is how a tie ended for us.
+type outcome uint8
+
+const (
+	won outcome = iota
+	lost
+	equal
+	neither
+)
+
+// tie compares our tie breaker with the peer's: the lower wins, one that is there
+// wins over none. RFC 3931 sections 5.4.3 and 5.4.4.
+func tie(ours, theirs wire.Optional[uint64]) outcome {
+	switch {
+	case !ours.Set && !theirs.Set:
+		return neither
+	case ours.Set && theirs.Set && ours.Value == theirs.Value:
+		return equal
+	case ours.Set && (!theirs.Set || ours.Value < theirs.Value):
+		return won
+	}
+	return lost
+}
+
+// replied takes an ICRP or OCRP.
+func (c *conn) replied(now time.Time, t wire.MessageType, m *wire.CallReply) {
+	s := c.find(m.LocalSessionID, m.RemoteSessionID)
+	if s == nil {
+		// RFC 3931 section 7.3.2, idle.
+		c.refuse(now, m.LocalSessionID, wire.Result{Code: wire.CDNError, Error: wire.ErrorSessionID, Message: fmt.Sprintf("%v for a session that is not here", t)})
+		return
+	}
+	if s.state != WaitReply || !s.replies(t) {
+		s.do(now, rcvReplyBad, wire.Result{Code: wire.CDNStateMachine, Message: fmt.Sprintf("%v in state %v", t, s.state)})
+		return
+	}
+	if c.sessions[m.LocalSessionID] != nil {
+		s.do(now, rcvReplyBad, wire.Result{Code: wire.CDNError, Error: wire.ErrorSessionID, Message: "the session ID is another session's"})
+		return
+	}
+	s.name(m.LocalSessionID)
+	s.params.SendCookie = m.Cookie
+	s.params.PeerSublayer, s.params.PeerSequencing = m.Sublayer, m.Sequencing
+	s.params.TxSpeed, s.params.RxSpeed, s.params.PhysicalChannel = m.TxSpeed, m.RxSpeed, m.PhysicalChannelID
+	r := unsequenced(m.Sublayer, m.Sequencing)
+	if r == nil {
+		r = s.circuit.judge(m.Cookie, m.Sublayer)
+	}
+	if r != nil {
+		s.do(now, rcvReplyBad, *r)
+		return
+	}
+	s.circuit.hears(s, m.Status)
+	s.do(now, rcvReply, wire.Result{})
+}
+
+// connected takes an ICCN or OCCN.
+func (c *conn) connected(now time.Time, t wire.MessageType, m *wire.CallConnected) {
+	s := c.find(m.LocalSessionID, m.RemoteSessionID)
+	if s == nil {
+		return
+	}
+	incoming := t == wire.TypeICCN
+	if s.state != WaitConnect || incoming != (s.role == icrqRecipient) {
+		s.do(now, rcvConnectedBad, wire.Result{Code: wire.CDNStateMachine, Message: fmt.Sprintf("%v in state %v", t, s.state)})
+		return
+	}
+	if m.Sublayer.Set {
+		s.params.PeerSublayer = m.Sublayer.Value
+	}
+	if m.Sequencing.Set {
+		s.params.PeerSequencing = m.Sequencing.Value
+	}
+	if m.TxSpeed != 0 {
+		s.params.TxSpeed = m.TxSpeed
+	}
+	if m.RxSpeed != 0 {
+		s.params.RxSpeed = m.RxSpeed
+	}
+	r := unsequenced(s.params.PeerSublayer, s.params.PeerSequencing)
+	if r == nil {
+		r = s.circuit.judge(s.params.SendCookie, s.params.PeerSublayer)
+	}
+	if r != nil {
+		s.do(now, rcvConnectedBad, *r)
+		return
+	}
+	if m.Status.Set {
+		s.circuit.hears(s, m.Status.Value)
+	}
+	s.do(now, rcvConnected, wire.Result{})
+}

@@ -1,0 +1,411 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"spanwire/l2tpv3/wire"
+)
+
+// A Binding says where a tunnel's peer is, as far as its owner knows it now.
+type Binding struct {
+	// At is where to dial; an invalid Peer: nowhere yet.
+	At Address
+	// Peers are where an SCCRQ may come from.
+	Peers []netip.Prefix
+}
+
+// A tunnel is a peer that is configured, a template for many, or an instance of
+// one.
+type tunnel struct {
+	lcce     *LCCE
+	cfg      TunnelConfig
+	template string // of an instance
+	order    int    // among the tunnels, as they were added
+	timer    timer
+	binding  Binding
+
+	conn     *conn // established, or being dialled
+	incoming int   // connections that the peer has begun and not completed
+	circuits []*circuit
+	byEnd    map[string]*circuit
+
+	instances map[instanceKey]*tunnel // of a template
+
+	down     bool // by command
+	since    time.Time
+	redialAt time.Time
+	backoff  time.Duration
+	attempts int
+	ups      int
+	// lastError is why there is no connection.
+	lastError string
+}
+
+// An instanceKey is who a template's peer is. RFC 3931 section 3.3: "LCCEs are
+// identified during control connection establishment either by the Host Name AVP,
+// the Router ID AVP, or a combination of the two".
+type instanceKey struct {
+	hostName string
+	routerID uint32
+}
+
+// Add adds a tunnel, which dials as soon as Bind says where.
+func (l *LCCE) Add(now time.Time, cfg TunnelConfig) error {
+	if l.tunnels[cfg.Name] != nil {
+		return fmt.Errorf("control: tunnel %s is there already", cfg.Name)
+	}
+	l.add(now, cfg, "")
+	return nil
+}
+
+func (l *LCCE) add(now time.Time, cfg TunnelConfig, template string) *tunnel {
+	cfg.Circuits = slices.Clone(cfg.Circuits)
+	cfg.complete(&l.cfg)
+	l.order++
+	t := &tunnel{lcce: l, cfg: cfg, template: template, order: l.order, since: now, byEnd: make(map[string]*circuit)}
+	t.timer.what = t
+	if cfg.Many {
+		t.instances = make(map[instanceKey]*tunnel)
+	} else {
+		for i := range t.cfg.Circuits {
+			if k := &t.cfg.Circuits[i]; !k.AnyEndID {
+				t.addCircuit(now, k, k.Name, k.RemoteEndID)
+			}
+		}
+	}
+	l.tunnels[cfg.Name] = t
+	return t
+}
+
+func (t *tunnel) addCircuit(now time.Time, cfg *CircuitConfig, name string, endID []byte) *circuit {
+	k := &circuit{tunnel: t, cfg: cfg, name: t.cfg.Name + "/" + name, endID: endID, since: now}
+	if t.lcce.cfg.Active {
+		k.status = wire.CircuitActive
+	}
+	k.timer.what = k
+	t.circuits = append(t.circuits, k)
+	t.byEnd[string(endID)] = k
+	if len(cfg.OtherEndID) > 0 && !cfg.AnyEndID {
+		t.byEnd[string(cfg.OtherEndID)] = k
+	}
+	t.lcce.circuits[k.name] = k
+	return k
+}
+
+// circuit returns the circuit that a peer calls by a Remote End ID, made for it
+// where a template says so; nil: there is none.
+func (t *tunnel) circuit(now time.Time, endID []byte) *circuit {
+	if k := t.byEnd[string(endID)]; k != nil {
+		return k
+	}
+	for i := range t.cfg.Circuits {
+		cfg := &t.cfg.Circuits[i]
+		if !cfg.AnyEndID {
+			continue
+		}
+		k := t.addCircuit(now, cfg, cfg.Name+":"+plain(endID), slices.Clone(endID))
+		k.emit(Event{Kind: SessionAdded})
+		return k
+	}
+	return nil
+}
+
+// plain makes a name of a Remote End ID that can stand in a path and in a log.
+func plain(endID []byte) string {
+	text := wire.EndID(endID)
+	name := []rune(text)
+	if len(name) > 2 && name[0] == '"' {
+		name = name[1 : len(name)-1]
+	}
+	for i, r := range name {
+		if r == '/' || r <= ' ' || r == '"' || r == '\\' {
+			name[i] = '_'
+		}
+	}
+	return string(name[:min(len(name), 64)])
+}
+
+// forget removes a circuit that was made for a peer's request.
+func (t *tunnel) forget(k *circuit) {
+	l := t.lcce
+	if l.circuits[k.name] != k {
+		return
+	}
+	l.timers.set(&k.timer, time.Time{})
+	delete(l.circuits, k.name)
+	delete(t.byEnd, string(k.endID))
+	if i := slices.Index(t.circuits, k); i >= 0 {
+		last := len(t.circuits) - 1
+		t.circuits[i] = t.circuits[last]
+		t.circuits[last] = nil
+		t.circuits = t.circuits[:last]
+	}
+	k.emit(Event{Kind: SessionRemoved})
+}
+
+// Bind says where a tunnel's peer is. It may be said again whenever that changes.
+func (l *LCCE) Bind(now time.Time, name string, b Binding) {
+	t := l.tunnels[name]
+	if t == nil {
+		return
+	}
+	l.unindex(t)
+	former := t.binding.At
+	t.binding = b
+	l.index(t)
+	if !t.cfg.Dial || t.down || b.At == former || !b.At.Peer.IsValid() {
+		return
+	}
+	if t.conn == nil {
+		t.redialAt = now
+		t.arrange()
+	} else if t.conn.state == WaitCtlReply && t.conn.at != b.At {
+		t.conn.close(now, wire.Result{Code: wire.StopGeneral, Message: "another address is tried"})
+		t.redialAt, t.backoff = now, 0
+		t.arrange()
+	}
+}
+
+// advance dials, when the time has come.
+func (t *tunnel) advance(now time.Time) {
+	if !t.redialAt.IsZero() && !now.Before(t.redialAt) {
+		t.redialAt = time.Time{}
+		switch {
+		case t.down || t.conn != nil || !t.binding.At.Peer.IsValid():
+		case t.incoming > 0: // the peer's own attempt may do
+			t.redialAt = now.Add(t.lcce.jittered(t.cfg.RedialMin))
+		default:
+			t.attempts++
+			t.since = now
+			t.conn = t.lcce.dial(now, t)
+		}
+	}
+	t.arrange()
+}
+
+func (t *tunnel) arrange() { t.lcce.timers.set(&t.timer, t.redialAt) }
+
+// redial sets the time of the next attempt.
+func (t *tunnel) redial(now time.Time) {
+	if !t.cfg.Dial || t.down || t.lcce.closing || t.cfg.RedialLimit > 0 && t.attempts >= t.cfg.RedialLimit {
+		return
+	}
+	t.backoff = min(max(2*t.backoff, t.cfg.RedialMin), t.cfg.RedialMax)
+	t.redialAt = now.Add(t.lcce.jittered(t.backoff))
+	t.arrange()
+}
+
+// established takes a connection that is complete.
+func (l *LCCE) established(now time.Time, c *conn) {
+	t := c.tunnel
+	if t.cfg.Many {
+		if t = l.instance(now, t, c); t == nil {
+			c.do(now, localClose, wire.Result{Code: wire.StopError, Error: wire.ErrorResources, Message: "too many peers"})
+			return
+		}
+		c.tunnel, c.cfg = t, &t.cfg
+	}
+	if old := t.conn; old != nil && old != c {
+		// A peer that begins anew has lost the connection that it had, or lost
+		// a tie: there is one connection to a peer.
+		t.conn = nil
+		old.close(now, wire.Result{Code: wire.StopExists, Message: "a newer control connection has taken its place"})
+	}
+	t.conn = c
+	t.redialAt, t.backoff, t.attempts, t.lastError = time.Time{}, 0, 0, ""
+	t.since = now
+	t.ups++
+	t.arrange()
+	c.emit(Event{Kind: TunnelUp, Template: t.template})
+	for _, k := range slices.Clone(t.circuits) {
+		k.backoff = 0
+		if k.cfg.Initiate {
+			k.open(now)
+		}
+	}
+}
+
+// instance returns the instance of a template for the peer of a connection.
+func (l *LCCE) instance(now time.Time, t *tunnel, c *conn) *tunnel {
+	key := instanceKey{c.peer.HostName, c.peer.RouterID}
+	if i := t.instances[key]; i != nil {
+		return i
+	}
+	if len(t.instances) >= t.cfg.Limit {
+		l.drop(DropLimit)
+		return nil
+	}
+	cfg := t.cfg
+	cfg.Many = false
+	cfg.Name = t.cfg.Name + ":" + plain([]byte(c.peer.HostName))
+	if l.tunnels[cfg.Name] != nil { // another peer of this name
+		a := c.peer.RouterID
+		cfg.Name += "@" + netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}).String()
+	}
+	if l.tunnels[cfg.Name] != nil {
+		return nil
+	}
+	i := l.add(now, cfg, t.cfg.Name)
+	i.binding = Binding{At: Address{Via: t.binding.At.Via}}
+	t.instances[key] = i
+	l.emit(Event{Kind: TunnelAdded, Tunnel: cfg.Name, Template: t.cfg.Name, Address: c.at, Peer: c.peer})
+	for _, k := range i.circuits {
+		k.emit(Event{Kind: SessionAdded})
+	}
+	return i
+}
+
+// closed takes a connection that is no more.
+func (l *LCCE) closed(now time.Time, c *conn, former State) {
+	t := c.tunnel
+	if t.conn != c {
+		if former == WaitCtlConn {
+			c.emit(Event{Kind: Noted, Reason: "a connection was not completed: " + c.reason})
+		}
+		return
+	}
+	t.conn = nil
+	t.since = now
+	t.lastError = c.reason
+	if c.byPeer {
+		t.lastError = "closed by peer: " + c.reason
+	}
+	if t.lastError == "" || t.lastError == (wire.Result{}).Text(wire.TypeStopCCN) {
+		t.lastError = "gave way to the peer's own request"
+	}
+	t.redial(now)
+	c.emit(Event{Kind: TunnelDown, Template: t.template, Reason: t.lastError, Next: t.redialAt})
+	if t.template != "" {
+		t.remove()
+	}
+}
+
+// remove forgets an instance, whose connection is no more.
+func (t *tunnel) remove() {
+	l := t.lcce
+	for _, k := range slices.Clone(t.circuits) {
+		l.timers.set(&k.timer, time.Time{})
+		delete(l.circuits, k.name)
+		k.emit(Event{Kind: SessionRemoved})
+	}
+	t.circuits = nil
+	l.timers.set(&t.timer, time.Time{})
+	l.unindex(t)
+	delete(l.tunnels, t.cfg.Name)
+	if p := l.tunnels[t.template]; p != nil {
+		for key, i := range p.instances {
+			if i == t {
+				delete(p.instances, key)
+			}
+		}
+	}
+	l.emit(Event{Kind: TunnelRemoved, Tunnel: t.cfg.Name, Template: t.template})
+}
+
+// Remove closes a tunnel and forgets it.
+func (l *LCCE) Remove(now time.Time, name string) {
+	t := l.tunnels[name]
+	if t == nil {
+		return
+	}
+	l.shut(now, t, wire.Result{Code: wire.StopGeneral, Message: "removed from the configuration"})
+	t.remove()
+}
+
+// shut closes a tunnel and, of a template, its instances.
+func (l *LCCE) shut(now time.Time, t *tunnel, r wire.Result) {
+	for _, i := range t.instances {
+		l.shut(now, i, r)
+	}
+	t.redialAt = time.Time{}
+	t.arrange()
+	if t.conn != nil {
+		t.conn.close(now, r)
+	}
+}
+
+// Down closes a tunnel or a session, "TUNNEL" or "TUNNEL/SESSION", until Up.
+func (l *LCCE) Down(now time.Time, name string) error {
+	if k := l.circuits[name]; k != nil {
+		k.down = true
+		k.lastError = "down by command"
+		k.close(now, wire.Result{Code: wire.CDNAdministrative, Message: "down by command"})
+		return nil
+	}
+	t := l.tunnels[name]
+	if t == nil {
+		return fmt.Errorf("%s: no such tunnel or session", name)
+	}
+	t.down = true
+	l.shut(now, t, wire.Result{Code: wire.StopGeneral, Message: "down by command"})
+	t.lastError = "down by command"
+	return nil
+}
+
+// Up opens a tunnel or a session that is down, and has one that waits for its
+// next attempt try at once.
+func (l *LCCE) Up(now time.Time, name string) error {
+	if k := l.circuits[name]; k != nil {
+		k.down, k.backoff = false, 0
+		if k.cfg.Initiate {
+			k.open(now)
+		}
+		return nil
+	}
+	t := l.tunnels[name]
+	if t == nil {
+		return fmt.Errorf("%s: no such tunnel or session", name)
+	}
+	t.down, t.backoff, t.attempts = false, 0, 0
+	if t.cfg.Dial && t.conn == nil {
+		t.redialAt = now
+		t.arrange()
+	}
+	return nil
+}
+
+// Roll has another session take over from an established one, "TUNNEL/SESSION",
+// with new IDs and cookies.
+func (l *LCCE) Roll(now time.Time, name string) error {
+	k := l.circuits[name]
+	if k == nil {
+		return fmt.Errorf("%s: no such session", name)
+	}
+	if !k.roll(now) {
+		return fmt.Errorf("%s: not established, or another session takes over already", name)
+	}
+	return nil
+}
+
+// SetCircuit takes the status of the local segment of a session,
+// "TUNNEL/SESSION", and tells the peer.
+func (l *LCCE) SetCircuit(now time.Time, name string, status wire.CircuitStatus) {
+	if k := l.circuits[name]; k != nil {
+		k.set(now, status)
+	}
+}
+
+// Report tells the peer of errors on the local segment of a session, RFC 3931
+// section 6.13: "not more than once every 60 seconds", which is up to the caller.
+func (l *LCCE) Report(now time.Time, name string, errors wire.CircuitErrors) {
+	k := l.circuits[name]
+	if k == nil || k.active == nil || k.active.state != Established {
+		return
+	}
+	s := k.active
+	s.conn.send(now, &wire.WEN{LocalSessionID: s.params.SessionID, RemoteSessionID: s.params.PeerSessionID, Errors: errors})
+	s.conn.arrange(now)
+}
+
+// Heard says that data of a tunnel's sessions came at a time: a peer that sends
+// data lives. RFC 3931 section 4.4.
+func (l *LCCE) Heard(tunnel string, at time.Time) {
+	if t := l.tunnels[tunnel]; t != nil && t.conn != nil && t.conn.state == Established && at.After(t.conn.heard) {
+		t.conn.heard = at
+		t.conn.setHello()
+		t.conn.arrange(at)
+	}
+}
