@@ -5,7 +5,9 @@ package l2tpv3
 
 import (
 	"net/netip"
+	"time"
 
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
@@ -32,6 +34,24 @@ type Host struct {
 type SessionConfig struct {
 	Name string
 	dataplane.Params
+}
+
+// A DynamicConfig is a tunnel with a control connection, or a template for many.
+type DynamicConfig struct {
+	// TunnelConfig's Peer is where to dial or, where we wait for the peer,
+	// from where it comes; there it may be the zero Host: see From.
+	TunnelConfig
+	// From are networks from which peers may come.
+	From []netip.Prefix
+	// Control is how the peer is spoken to, but for Name and Circuits.
+	Control  control.TunnelConfig
+	Circuits []Circuit
+}
+
+// A Circuit is what a session of a dynamic tunnel is bound to.
+type Circuit struct {
+	control.CircuitConfig
+	ReorderTimeout time.Duration // as in dataplane.Params
 }
 
 // V6 reports whether the tunnel is known to run over IPv6 before its peer's name
