@@ -137,13 +137,13 @@ func (l *LCCE) unindex(t *tunnel) {
 // before those of its network.
 func (l *LCCE) candidates(at Address, yield func(*tunnel) bool) {
 	for _, t := range l.hosts[at.Peer.Addr()] {
-		if t.binding.At.Via == at.Via && !yield(t) {
+		if t.via(at.Via) && !yield(t) {
 			return
 		}
 	}
 	for _, t := range l.nets {
 		within := slices.ContainsFunc(t.binding.Peers, func(p netip.Prefix) bool { return p.Contains(at.Peer.Addr()) })
-		if within && t.binding.At.Via == at.Via && !yield(t) {
+		if within && t.via(at.Via) && !yield(t) {
 			return
 		}
 	}

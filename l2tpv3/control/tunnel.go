@@ -13,6 +13,8 @@ import (
 type Binding struct {
 	// At is where to dial; an invalid Peer: nowhere yet.
 	At Address
+	// Vias are the sockets through which an SCCRQ may come; none: At's.
+	Vias []int
 	// Peers are where an SCCRQ may come from.
 	Peers []netip.Prefix
 }
@@ -156,7 +158,7 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 	former := t.binding.At
 	t.binding = b
 	l.index(t)
-	if !t.cfg.Dial || t.down || b.At == former || !b.At.Peer.IsValid() {
+	if !t.cfg.Dial || t.down || b.At == former && t.conn != nil || !b.At.Peer.IsValid() {
 		return
 	}
 	if t.conn == nil {
@@ -167,6 +169,14 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 		t.redialAt, t.backoff = now, 0
 		t.arrange()
 	}
+}
+
+// via reports whether the tunnel's SCCRQs may come through a socket.
+func (t *tunnel) via(via int) bool {
+	if len(t.binding.Vias) == 0 {
+		return t.binding.At.Via == via
+	}
+	return slices.Contains(t.binding.Vias, via)
 }
 
 // advance dials, when the time has come.
