@@ -2,14 +2,17 @@ package l2tpv3
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
@@ -18,27 +21,36 @@ import (
 
 // An Endpoint is an LCCE: the sockets of this node and the tunnels over them.
 type Endpoint struct {
-	plane dataplane.Plane
-	log   *slog.Logger
-	ctx   context.Context
-	stop  context.CancelFunc
-	work  sync.WaitGroup // tunnels and readers
+	plane   dataplane.Plane
+	log     *slog.Logger
+	ctx     context.Context
+	stop    context.CancelFunc
+	work    sync.WaitGroup // tunnels and readers
+	channel *channel
+	dynamic atomic.Bool // there is a tunnel with a control connection
 
 	mu      sync.Mutex
 	tunnels []*Tunnel
 	sockets map[transport.Config]*transport.Conn
 }
 
-// New returns an endpoint without tunnels, whose sessions the plane carries.
-func New(plane dataplane.Plane, log *slog.Logger) *Endpoint {
+// New returns an endpoint without tunnels, whose sessions the plane carries. The
+// node is what it tells peers of itself.
+func New(plane dataplane.Plane, log *slog.Logger, node control.Config) *Endpoint {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Endpoint{
+	e := &Endpoint{
 		plane:   plane,
 		log:     log,
 		ctx:     ctx,
 		stop:    stop,
 		sockets: make(map[transport.Config]*transport.Conn),
 	}
+	if node.Random == nil {
+		node.Random = func(b []byte) { rand.Read(b) } // which never fails
+	}
+	e.channel = newChannel(e, node)
+	e.work.Go(func() { e.channel.run(ctx) })
+	return e
 }
 
 // AddTunnel opens a static tunnel with its sessions and keeps it open. Its errors
@@ -47,12 +59,13 @@ func New(plane dataplane.Plane, log *slog.Logger) *Endpoint {
 func (e *Endpoint) AddTunnel(cfg TunnelConfig, sessions []SessionConfig) (*Tunnel, error) {
 	t := &Tunnel{endpoint: e, cfg: cfg, log: e.log.With("tunnel", cfg.Name)}
 	for _, c := range sessions {
+		e.reserve(c.SessionID)
 		link, err := e.plane.Open(c.Params)
 		if err != nil {
 			t.closeLinks()
 			return nil, fmt.Errorf("tunnel %s: %w", cfg.Name, err)
 		}
-		t.sessions = append(t.sessions, &Session{link: link, params: c.Params})
+		t.sessions = append(t.sessions, static(link, c.Params))
 	}
 	t.enter(Resolving, nil)
 
@@ -67,9 +80,17 @@ func (e *Endpoint) AddTunnel(cfg TunnelConfig, sessions []SessionConfig) (*Tunne
 	return t, nil
 }
 
+// reserve keeps a static Session ID from dynamic sessions.
+func (e *Endpoint) reserve(id uint32) {
+	e.channel.mu.Lock()
+	defer e.channel.mu.Unlock()
+	e.channel.lcce.Reserve(id)
+}
+
 // Close ends all tunnels, closes the sockets, and returns when nothing of the
 // endpoint runs any more.
 func (e *Endpoint) Close() {
+	e.channel.close()
 	e.stop()
 	e.mu.Lock()
 	for _, c := range e.sockets {
@@ -79,6 +100,11 @@ func (e *Endpoint) Close() {
 	e.work.Wait()
 	for _, t := range e.tunnels {
 		t.closeLinks()
+	}
+	for _, d := range e.channel.tunnels {
+		for _, s := range d.sessions {
+			s.close()
+		}
 	}
 }
 
@@ -99,7 +125,8 @@ func (e *Endpoint) socket(cfg transport.Config) (*transport.Conn, error) {
 	}
 	e.sockets[cfg] = c
 	e.tellBuffers(c)
-	e.work.Go(func() { e.read(c) })
+	via := e.channel.via(c)
+	e.work.Go(func() { e.read(c, via) })
 	return c, nil
 }
 
@@ -117,13 +144,14 @@ func (e *Endpoint) tellBuffers(c *transport.Conn) {
 }
 
 // read takes what comes out of a socket until it is closed.
-func (e *Endpoint) read(c *transport.Conn) {
-	reader, receiver, encap := c.NewReader(), e.plane.NewReceiver(c), c.Config().Encap
+func (e *Endpoint) read(c *transport.Conn, via int) {
+	reader, receiver := c.NewReader(), e.plane.NewReceiver(c)
+	encap, wildcard := c.Config().Encap, c.Config().Local.Addr().IsUnspecified()
 	var deadline time.Time
 	for {
 		datagrams, err := reader.Read(deadline)
 		for i := range datagrams {
-			e.dispatch(receiver, encap, &datagrams[i])
+			e.dispatch(receiver, encap, via, wildcard, &datagrams[i])
 		}
 		deadline = receiver.Flush(time.Now())
 		switch {
@@ -142,7 +170,7 @@ func (e *Endpoint) read(c *transport.Conn) {
 }
 
 // dispatch sends a datagram where it belongs by its first octets.
-func (e *Endpoint) dispatch(r dataplane.Receiver, encap wire.Encap, d *transport.Datagram) {
+func (e *Endpoint) dispatch(r dataplane.Receiver, encap wire.Encap, via int, wildcard bool, d *transport.Datagram) {
 	kind, sessionID, rest := wire.Classify(encap, d.Frame.Bytes())
 	switch kind {
 	case wire.Data:
@@ -151,7 +179,12 @@ func (e *Endpoint) dispatch(r dataplane.Receiver, encap wire.Encap, d *transport
 	case wire.Short:
 		e.plane.Drop(pseudowire.DropShort)
 	case wire.Control, wire.Version2:
-		e.plane.Drop(pseudowire.DropControl)
+		switch {
+		case !e.dynamic.Load():
+			e.plane.Drop(pseudowire.DropControl)
+		case !e.channel.receive(via, wildcard, d, rest):
+			e.plane.Drop(pseudowire.DropBusy)
+		}
 	default:
 		e.plane.Drop(pseudowire.DropVersion)
 	}

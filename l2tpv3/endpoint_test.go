@@ -12,6 +12,7 @@ import (
 
 	"spanwire/cookie"
 	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/dataplane/user"
 	"spanwire/l2tpv3/transport"
@@ -31,7 +32,7 @@ type site struct {
 func open(t *testing.T, local string, peer l2tpv3.Host, p dataplane.Params) *site {
 	t.Helper()
 	s := &site{got: make(chan []byte, 2000), log: new(bytes.Buffer)}
-	s.Endpoint = l2tpv3.New(user.New(), slog.New(slog.NewTextHandler(s.log, nil)))
+	s.Endpoint = l2tpv3.New(user.New(), slog.New(slog.NewTextHandler(s.log, nil)), control.Config{})
 	t.Cleanup(s.Close)
 	cfg := l2tpv3.TunnelConfig{Name: "t", Socket: transport.Config{Local: netip.MustParseAddrPort(local)}, Peer: peer}
 	tunnel, err := s.AddTunnel(cfg, []l2tpv3.SessionConfig{{Name: "s", Params: p}})

@@ -4,13 +4,15 @@ import (
 	"net/netip"
 	"time"
 
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/pseudowire"
 )
 
 // A Status is what an endpoint can tell of itself at one moment.
 type Status struct {
-	Tunnels []TunnelStatus
+	Tunnels []TunnelStatus           // the static ones first
+	Refused [control.Drops]uint64    // control messages that were not acted upon
 	Drops   [pseudowire.Drops]uint64 // of what belongs to no session
 }
 
@@ -29,6 +31,9 @@ type TunnelStatus struct {
 	Receive      int // octets of the socket's receive buffer
 	Send         int // octets of the socket's send buffer
 	Sessions     []SessionStatus
+
+	// Control is how its control connection stands; nil: it is static.
+	Control *control.TunnelStatus
 }
 
 // A SessionStatus is a session's part of a Status.
@@ -38,6 +43,9 @@ type SessionStatus struct {
 	MTU    int // of the local segment, as the path allows it; 0: unknown yet
 	Stats  dataplane.Stats
 	Hint   string // what looks misconfigured; mostly empty
+
+	// Control is how a dynamic session stands; nil: it is static.
+	Control *control.SessionStatus
 }
 
 // Status tells how things stand.
@@ -49,7 +57,77 @@ func (e *Endpoint) Status() Status {
 	for _, t := range tunnels {
 		s.Tunnels = append(s.Tunnels, t.status())
 	}
+	e.channel.status(&s)
 	return s
+}
+
+// status tells how the dynamic tunnels stand.
+func (c *channel) status(s *Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Refused = c.lcce.DropCounts()
+	for _, t := range c.lcce.Status() {
+		if d := c.tunnels[t.Name]; d != nil {
+			s.Tunnels = append(s.Tunnels, d.status(&t))
+		}
+	}
+}
+
+// The states of a dynamic tunnel are those of its control connection,
+// control.State, and these, while there can be none.
+const (
+	Template State = "template" // its instances have states of their own
+	Down     State = "down"     // by command
+)
+
+func (d *Dynamic) status(t *control.TunnelStatus) TunnelStatus {
+	s := TunnelStatus{
+		Name:         d.cfg.Name,
+		Encap:        d.cfg.Encap().String(),
+		State:        State(t.State.String()),
+		Since:        t.Since,
+		Local:        d.cfg.Socket.Local,
+		Peer:         t.Address.Peer,
+		PeerName:     d.cfg.Peer.Name,
+		PathMTU:      d.mtu,
+		LastError:    t.LastError,
+		LastReceived: t.Heard,
+		Control:      t,
+	}
+	switch {
+	case t.Down:
+		s.State = Down
+	case d.state != "":
+		s.State = d.state
+	case t.Many:
+		s.State = Template
+	}
+	if d.err != nil && t.State != control.Established {
+		s.LastError = why(d.err)
+	}
+	if d.bound != nil {
+		s.Local = d.bound.LocalAddr()
+		s.Receive, s.Send = d.bound.Buffers()
+	}
+	for i := range t.Sessions {
+		k := &t.Sessions[i]
+		session := d.sessions[k.Name]
+		if session == nil {
+			continue
+		}
+		ss := session.status()
+		ss.Control = k
+		if ss.Stats.LastReceived.After(s.LastReceived) {
+			s.LastReceived = ss.Stats.LastReceived
+		}
+		s.Sessions = append(s.Sessions, ss)
+	}
+	return s
+}
+
+// Up reports whether frames can be sent, as far as it is known.
+func (t *TunnelStatus) Up() bool {
+	return t.State == Up || t.State == State(control.Established.String())
 }
 
 func (t *Tunnel) status() TunnelStatus {
@@ -82,8 +160,8 @@ func (t *Tunnel) status() TunnelStatus {
 func (s *Session) status() SessionStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stats := s.link.Stats()
-	return SessionStatus{Name: s.params.Name, Params: s.params, MTU: s.mtu, Stats: stats, Hint: s.hint(&stats)}
+	stats := s.sum()
+	return SessionStatus{Name: s.name, Params: s.params, MTU: s.mtu, Stats: stats, Hint: s.hint(&stats)}
 }
 
 // hint says what a person should look at first.

@@ -13,9 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
-	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
 
@@ -66,65 +64,12 @@ type Tunnel struct {
 	shown *transport.Path
 }
 
-// A Session is one pseudowire of a tunnel, and by its methods a port.
-type Session struct {
-	link   dataplane.Link
-	params dataplane.Params
-
-	mu     sync.Mutex
-	mtu    int
-	notify func(mtu int)
-}
-
-// Name returns the session's name, "paris/office".
-func (s *Session) Name() string { return s.params.Name }
-
-// Send sends frames to the peer, see dataplane.Link.
-func (s *Session) Send(frames []pseudowire.Frame) int { return s.link.Send(frames) }
-
-// Attach says where frames from the peer go, see dataplane.Link.
-func (s *Session) Attach(deliver func([]pseudowire.Frame) int) { s.link.Attach(deliver) }
-
-// NotifyMTU has notify called with the largest MTU of an Ethernet interface whose
-// frames the path carries whole, each with one 802.1Q tag: now if it is known,
-// and whenever it changes.
-func (s *Session) NotifyMTU(notify func(mtu int)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.notify = notify
-	if s.mtu != 0 {
-		notify(s.mtu)
-	}
-}
-
-// setMTU takes the MTU of the session's frames from the path's.
-func (s *Session) setMTU(path int, e wire.Encap, v6 bool) {
-	mtu := InterfaceMTU(path, &s.params, e, v6)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if mtu == s.mtu {
-		return
-	}
-	s.mtu = mtu
-	if s.notify != nil {
-		s.notify(mtu)
-	}
-}
-
-// InterfaceMTU returns the MTU of an Ethernet interface whose frames, each with
-// one 802.1Q tag, fit a path: what is left of the path's after the outer headers,
-// the session's and the frame's own.
-func InterfaceMTU(path int, p *dataplane.Params, e wire.Encap, v6 bool) int {
-	const frameHeader, least, most = 14 + 4, 68, 65521
-	return min(max(min(path, 65535)-p.Overhead(e, v6)-frameHeader, least), most)
-}
-
 // Sessions returns the tunnel's sessions in the order in which they were added.
 func (t *Tunnel) Sessions() []*Session { return t.sessions }
 
 func (t *Tunnel) closeLinks() {
 	for _, s := range t.sessions {
-		s.link.Close()
+		s.close()
 	}
 }
 
@@ -183,32 +128,39 @@ func (t *Tunnel) resolve(ctx context.Context, now time.Time) error {
 	if last := t.lastReceived(); t.peer.IsValid() && now.Sub(last) < silentAfter {
 		return nil
 	}
-	network := "ip"
-	if local := t.cfg.Socket.Local.Addr(); local.Is4() {
-		network = "ip4"
-	} else if local.Is6() {
-		network = "ip6"
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host.Name)
-	if err == nil && len(addrs) == 0 {
-		err = fmt.Errorf("lookup %s: no address", host.Name)
-	}
+	addrs, err := lookup(ctx, host.Name, t.cfg.Socket.Local.Addr())
 	if err != nil {
 		t.resolveWait = min(max(2*t.resolveWait, resolveFirst), resolveMost)
 		t.resolveNext = now.Add(t.resolveWait)
 		return err
 	}
 	t.resolved, t.resolveWait = now, 0
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
 	if !slices.Contains(addrs, t.peer) {
 		t.peer = addrs[0]
 		t.log.Info("peer resolved", "name", host.Name, "addr", t.peer.String())
 	}
 	return nil
+}
+
+// lookup returns the addresses of a name, of the family of a local address where
+// there is one.
+func lookup(ctx context.Context, name string, local netip.Addr) ([]netip.Addr, error) {
+	network := "ip"
+	if local.Is4() {
+		network = "ip4"
+	} else if local.Is6() {
+		network = "ip6"
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, name)
+	if err == nil && len(addrs) == 0 {
+		err = fmt.Errorf("lookup %s: no address", name)
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs, err
 }
 
 // lastError returns the error of a lookup that is not to be repeated yet.
@@ -223,7 +175,7 @@ func (t *Tunnel) lastError() error {
 
 func (t *Tunnel) lastReceived() (last time.Time) {
 	for _, s := range t.sessions {
-		if at := s.link.Stats().LastReceived; at.After(last) {
+		if at := s.stats().LastReceived; at.After(last) {
 			last = at
 		}
 	}
@@ -234,21 +186,13 @@ func (t *Tunnel) lastReceived() (last time.Time) {
 // the sessions. It makes the path anew where frames found no route, for the
 // address that they left from may be gone.
 func (t *Tunnel) open() error {
-	cfg := t.cfg.Socket
-	if !cfg.Local.Addr().IsValid() {
-		any := netip.IPv6Unspecified()
-		if t.peer.Is4() {
-			any = netip.IPv4Unspecified()
-		}
-		cfg.Local = netip.AddrPortFrom(any, cfg.Local.Port())
-	}
-	conn, err := t.endpoint.socket(cfg)
+	conn, err := t.endpoint.socket(towards(t.cfg.Socket, t.peer.Is4()))
 	if err != nil {
 		return err
 	}
 	var unreachable uint64
 	for _, s := range t.sessions {
-		unreachable += s.link.Stats().Drops[pseudowire.DropUnreachable]
+		unreachable += s.stats().Drops[pseudowire.DropUnreachable]
 	}
 	peer := netip.AddrPortFrom(t.peer, t.cfg.Peer.Port)
 	if conn == t.conn && t.path.Peer() == peer && unreachable == t.unreachable {
@@ -259,13 +203,27 @@ func (t *Tunnel) open() error {
 		return err
 	}
 	for _, s := range t.sessions {
-		s.link.SetPath(conn, path)
+		s.setPath(conn, path)
 	}
 	t.conn, t.path, t.unreachable = conn, path, unreachable
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bound, t.shown = conn, path
 	return nil
+}
+
+// towards has a socket that is bound to no address of any family bound to none of
+// this one.
+func towards(cfg transport.Config, v4 bool) transport.Config {
+	if cfg.Local.Addr().IsValid() {
+		return cfg
+	}
+	any := netip.IPv6Unspecified()
+	if v4 {
+		any = netip.IPv4Unspecified()
+	}
+	cfg.Local = netip.AddrPortFrom(any, cfg.Local.Port())
+	return cfg
 }
 
 // setMTU tells the sessions what the path carries.

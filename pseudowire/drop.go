@@ -11,7 +11,8 @@ const (
 	// From the network.
 	DropShort     // ends before its headers do
 	DropVersion   // neither L2TPv3 nor, over UDP, L2TPv2
-	DropControl   // a control message that belongs to no control connection
+	DropControl   // a control message, and there is no tunnel here that has any
+	DropBusy      // a control message for which there was no room
 	DropSession   // a Session ID that was not assigned
 	DropSource    // a session's frame from elsewhere than its peer
 	DropCookie    // RFC 3931 section 8.2
@@ -21,7 +22,8 @@ const (
 	DropPortWrite // the local segment refused it
 
 	// To the network.
-	DropNoPeer      // the peer's address is not known yet
+	DropNoPeer      // there is no peer yet to send it to
+	DropInactive    // the peer's circuit is not active, RFC 3931 section 5.4.5
 	DropTooBig      // larger than the path's MTU, and may not be fragmented
 	DropUnreachable // no route to the peer
 	DropNoBuffer    // the kernel has no room
@@ -35,6 +37,7 @@ var dropNames = [Drops]string{
 	DropShort:       "rx_invalid",
 	DropVersion:     "rx_version",
 	DropControl:     "rx_control",
+	DropBusy:        "rx_control_busy",
 	DropSession:     "rx_unknown_session",
 	DropSource:      "rx_wrong_peer",
 	DropCookie:      "rx_cookie_discards",
@@ -43,6 +46,7 @@ var dropNames = [Drops]string{
 	DropDetached:    "rx_detached",
 	DropPortWrite:   "rx_errors",
 	DropNoPeer:      "tx_no_peer",
+	DropInactive:    "tx_peer_inactive",
 	DropTooBig:      "tx_too_big",
 	DropUnreachable: "tx_unreachable",
 	DropNoBuffer:    "tx_no_buffer",

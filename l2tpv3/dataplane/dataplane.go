@@ -84,6 +84,24 @@ type Stats struct {
 	Misread      bool      // what comes makes sense only four octets off: one side has a sublayer, the other none
 }
 
+// Add adds the counters of another Link of the same session.
+func (s *Stats) Add(o *Stats) {
+	s.TxPackets += o.TxPackets
+	s.TxBytes += o.TxBytes
+	s.RxPackets += o.RxPackets
+	s.RxBytes += o.RxBytes
+	s.RxOOSPackets += o.RxOOSPackets
+	s.RxReordered += o.RxReordered
+	s.RxLost += o.RxLost
+	for i, n := range o.Drops {
+		s.Drops[i] += n
+	}
+	if o.LastReceived.After(s.LastReceived) {
+		s.LastReceived = o.LastReceived
+	}
+	s.Misread = o.Misread
+}
+
 // A Plane carries the frames of sessions. Sockets stay with their owner, which
 // hands the plane the data messages that come out of them.
 type Plane interface {

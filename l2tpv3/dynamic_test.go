@@ -1,0 +1,170 @@
+package l2tpv3_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
+	"spanwire/l2tpv3/dataplane/user"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// A side is an endpoint with dynamic tunnels, over loopback.
+type side struct {
+	*l2tpv3.Endpoint
+	t   *testing.T
+	log *lockedBuffer
+
+	mu     sync.Mutex
+	events []l2tpv3.Event
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newSide(t *testing.T, name string) *side {
+	t.Helper()
+	s := &side{t: t, log: new(lockedBuffer)}
+	s.Endpoint = l2tpv3.New(user.New(), slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), control.Config{
+		HostName: name, RouterID: 1, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, Active: true,
+	})
+	s.Notify(func(e l2tpv3.Event) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.events = append(s.events, e)
+	})
+	t.Cleanup(func() {
+		s.Close()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", name, s.log)
+		}
+	})
+	return s
+}
+
+// add adds a tunnel of one session, office.
+func (s *side) add(cfg l2tpv3.DynamicConfig) *l2tpv3.Dynamic {
+	s.t.Helper()
+	d, err := s.AddDynamic(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func officeOf(initiate bool) []l2tpv3.Circuit {
+	return []l2tpv3.Circuit{{CircuitConfig: control.CircuitConfig{
+		Name: "office", RemoteEndID: []byte("office"), Pseudowire: pseudowire.Ethernet, CookieSize: 8, Initiate: initiate}}}
+}
+
+// established waits for the session to be established.
+func (s *side) established(tunnel string) l2tpv3.TunnelStatus {
+	s.t.Helper()
+	var last l2tpv3.TunnelStatus
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for _, last = range s.Status().Tunnels {
+			if last.Name == tunnel && last.Up() && len(last.Sessions) > 0 && last.Sessions[0].Control.State == control.Established {
+				return last
+			}
+		}
+	}
+	s.t.Fatalf("tunnel %s: %+v", tunnel, last)
+	return last
+}
+
+// TestDialAndAccept has two endpoints find each other over UDP and over IP 115, and
+// a frame go each way.
+func TestDialAndAccept(t *testing.T) {
+	for _, encap := range []wire.Encap{wire.UDP, wire.IP} {
+		t.Run(encap.String(), func(t *testing.T) {
+			localA, localB := netip.MustParseAddr("127.0.0.21"), netip.MustParseAddr("127.0.0.22")
+			var portA, portB uint16
+			if encap == wire.UDP {
+				portA, portB = freePort(t, localA.String()), freePort(t, localB.String())
+			}
+			a, b := newSide(t, "lyon"), newSide(t, "paris")
+			secrets := []*wire.Secret{wire.NewSecret([]byte("ssh"))}
+			db := b.add(l2tpv3.DynamicConfig{
+				TunnelConfig: l2tpv3.TunnelConfig{Name: "lyon", Socket: transport.Config{Encap: encap, Local: netip.AddrPortFrom(localB, portB)}, Peer: l2tpv3.Host{Addr: localA}},
+				Control:      control.TunnelConfig{Secrets: secrets},
+				Circuits:     officeOf(false),
+			})
+			da := a.add(l2tpv3.DynamicConfig{
+				TunnelConfig: l2tpv3.TunnelConfig{Name: "paris", Socket: transport.Config{Encap: encap, Local: netip.AddrPortFrom(localA, portA)}, Peer: l2tpv3.Host{Addr: localB, Port: portB}},
+				Control:      control.TunnelConfig{Secrets: secrets, Dial: true},
+				Circuits:     officeOf(true),
+			})
+			got := map[*l2tpv3.Session]chan []byte{}
+			for _, s := range []*l2tpv3.Session{da.Sessions()[0], db.Sessions()[0]} {
+				c := make(chan []byte, 100)
+				got[s] = c
+				s.Attach(func(frames []pseudowire.Frame) int {
+					for _, f := range frames {
+						c <- bytes.Clone(f.Bytes())
+					}
+					return len(frames)
+				})
+			}
+			sa, sb := a.established("paris"), b.established("lyon")
+			if sa.Control.Peer.HostName != "paris" || sb.Control.Peer.HostName != "lyon" || sa.Control.Digest != "sha1" || sa.PathMTU == 0 {
+				t.Errorf("%+v %+v", sa.Control, sb.Control)
+			}
+			frame := bytes.Repeat([]byte{2}, 60)
+			for range 2 {
+				send(da.Sessions()[0], frame)
+				send(db.Sessions()[0], frame)
+				for s, c := range got {
+					select {
+					case f := <-c:
+						if !bytes.Equal(f, frame) {
+							t.Errorf("%s: got %x", s.Name(), f)
+						}
+					case <-time.After(5 * time.Second):
+						t.Fatalf("%s: no frame", s.Name())
+					}
+				}
+				if err := a.Roll("paris/office"); err != nil {
+					t.Fatal(err)
+				}
+				former := sa.Sessions[0].Params.SessionID
+				for end := time.Now().Add(5 * time.Second); a.established("paris").Sessions[0].Params.SessionID == former && time.Now().Before(end); {
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
+			a.Close()
+			for end := time.Now().Add(5 * time.Second); b.Status().Tunnels[0].Up(); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("the peer closed, and the tunnel is up")
+				}
+			}
+			if st := b.Status().Tunnels[0]; !strings.Contains(st.LastError, "requester is being shut down") {
+				t.Errorf("last error %q", st.LastError)
+			}
+			if log := a.log.String(); !strings.Contains(log, "sent ICRQ") || strings.Contains(log, "ssh") {
+				t.Error("the log does not tell the dialogue, or tells the secret")
+			}
+		})
+	}
+}

@@ -1,0 +1,222 @@
+package l2tpv3
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+)
+
+// A Session is one pseudowire of a tunnel, and by its methods a port. A static one
+// has a Link for good. A dynamic one has none while it is not established, and two
+// for a moment when one session takes over from another.
+type Session struct {
+	name    string
+	circuit *Circuit // of a dynamic one
+	endID   []byte   // its Remote End ID
+
+	sending  atomic.Pointer[dataplane.Link] // nil: nothing is sent now
+	noPeer   atomic.Uint64                  // frames dropped meanwhile
+	inactive atomic.Uint64
+
+	mu      sync.Mutex
+	links   []dataplane.Link // open ones
+	active  dataplane.Link   // the one of them to send by; nil: none
+	params  dataplane.Params // of the newest
+	past    dataplane.Stats  // of the closed ones
+	deliver func([]pseudowire.Frame) int
+	mtu     int
+	notify  func(mtu int)
+	paused  bool // the peer's circuit is not active
+	conn    *transport.Conn
+	path    *transport.Path
+}
+
+// static returns a session that has its Link for good.
+func static(l dataplane.Link, p dataplane.Params) *Session {
+	s := &Session{name: p.Name}
+	s.add(l, p)
+	s.use(l, false)
+	return s
+}
+
+// Name returns the session's name, "paris/office".
+func (s *Session) Name() string { return s.name }
+
+// Circuit returns what a dynamic session is bound to, nil for a static one.
+func (s *Session) Circuit() *Circuit { return s.circuit }
+
+// EndID returns the Remote End ID of a dynamic session.
+func (s *Session) EndID() []byte { return s.endID }
+
+// Send sends frames to the peer, see dataplane.Link.
+func (s *Session) Send(frames []pseudowire.Frame) int {
+	if l := s.sending.Load(); l != nil {
+		return (*l).Send(frames)
+	}
+	s.refuse(len(frames))
+	return 0
+}
+
+// refuse counts frames that cannot be sent now.
+func (s *Session) refuse(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.paused {
+		s.inactive.Add(uint64(n))
+	} else {
+		s.noPeer.Add(uint64(n))
+	}
+}
+
+// Attach says where frames from the peer go, see dataplane.Link.
+func (s *Session) Attach(deliver func([]pseudowire.Frame) int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver = deliver
+	for _, l := range s.links {
+		l.Attach(deliver)
+	}
+}
+
+// NotifyMTU has notify called with the largest MTU of an Ethernet interface whose
+// frames the path carries whole, each with one 802.1Q tag: now if it is known,
+// and whenever it changes.
+func (s *Session) NotifyMTU(notify func(mtu int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notify = notify
+	if s.mtu != 0 {
+		notify(s.mtu)
+	}
+}
+
+// setMTU takes the MTU of the session's frames from the path's.
+func (s *Session) setMTU(path int, e wire.Encap, v6 bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mtu := InterfaceMTU(path, &s.params, e, v6)
+	if mtu == s.mtu || len(s.links) == 0 {
+		return
+	}
+	s.mtu = mtu
+	if s.notify != nil {
+		s.notify(mtu)
+	}
+}
+
+// InterfaceMTU returns the MTU of an Ethernet interface whose frames, each with
+// one 802.1Q tag, fit a path: what is left of the path's after the outer headers,
+// the session's and the frame's own.
+func InterfaceMTU(path int, p *dataplane.Params, e wire.Encap, v6 bool) int {
+	const frameHeader, least, most = 14 + 4, 68, 65521
+	return min(max(min(path, 65535)-p.Overhead(e, v6)-frameHeader, least), most)
+}
+
+// add takes a Link that may receive from now on.
+func (s *Session) add(l dataplane.Link, p dataplane.Params) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.Attach(s.deliver)
+	if s.path != nil {
+		l.SetPath(s.conn, s.path)
+	}
+	s.links, s.params = append(s.links, l), p
+}
+
+// use makes a Link the one that frames are sent by.
+func (s *Session) use(l dataplane.Link, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active = l
+	s.pause(paused)
+}
+
+// pause stops sending while the peer's circuit is not active.
+func (s *Session) pause(paused bool) {
+	s.paused = paused
+	if s.active != nil && !paused {
+		l := s.active
+		s.sending.Store(&l)
+	} else {
+		s.sending.Store(nil)
+	}
+}
+
+// setPaused is pause for whoever holds no lock.
+func (s *Session) setPaused(paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pause(paused)
+}
+
+// drop closes a Link. Without one the session sends and receives nothing.
+func (s *Session) drop(l dataplane.Link) {
+	s.mu.Lock()
+	for i, o := range s.links {
+		if o == l {
+			s.links = append(s.links[:i:i], s.links[i+1:]...)
+			break
+		}
+	}
+	if s.active == l {
+		s.active = nil
+		s.pause(false)
+	}
+	s.mu.Unlock()
+	l.Close()
+	stats := l.Stats()
+	s.mu.Lock()
+	s.past.Add(&stats)
+	s.mu.Unlock()
+}
+
+// setPath says how the peer is reached.
+func (s *Session) setPath(conn *transport.Conn, path *transport.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn, s.path = conn, path
+	for _, l := range s.links {
+		l.SetPath(conn, path)
+	}
+}
+
+// stats returns the counters of all Links that the session had.
+func (s *Session) stats() dataplane.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum()
+}
+
+func (s *Session) sum() dataplane.Stats {
+	stats := s.past
+	for _, l := range s.links {
+		one := l.Stats()
+		stats.Add(&one)
+	}
+	stats.Drops[pseudowire.DropNoPeer] += s.noPeer.Load()
+	stats.Drops[pseudowire.DropInactive] += s.inactive.Load()
+	return stats
+}
+
+// up reports whether there is a Link to send by.
+func (s *Session) up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active != nil
+}
+
+// close closes all Links.
+func (s *Session) close() {
+	s.mu.Lock()
+	links := s.links
+	s.links, s.active = nil, nil
+	s.pause(false)
+	s.mu.Unlock()
+	for _, l := range links {
+		l.Close()
+	}
+}
