@@ -153,7 +153,9 @@ func TestDialAndAccept(t *testing.T) {
 					time.Sleep(5 * time.Millisecond)
 				}
 			}
+			began := time.Now()
 			a.Close()
+			t.Log("close a", time.Since(began))
 			for end := time.Now().Add(5 * time.Second); b.Status().Tunnels[0].Up(); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("the peer closed, and the tunnel is up")

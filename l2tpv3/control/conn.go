@@ -185,6 +185,7 @@ func (c *conn) do(now time.Time, e event, r wire.Result) {
 			c.lcce.remove(c)
 			return
 		}
+		c.reliable.Withdraw()
 		c.send(now, &wire.StopCCN{ConnectionID: c.id, Result: r})
 		c.closed(now, former, r.Text(wire.TypeStopCCN), false)
 	case rejectSCCRQ: // by LCCE.request, which has the SCCRQ
@@ -227,6 +228,9 @@ func (c *conn) opened(now time.Time) {
 // closed forgets what is not needed to have the last messages acknowledged.
 func (c *conn) closed(now time.Time, former State, reason string, byPeer bool) {
 	c.state, c.reason, c.byPeer = Idle, reason, byPeer
+	if byPeer {
+		c.reliable.Abandon()
+	}
 	// RFC 3931 section 3.3.2: "maintain enough control connection state to
 	// properly accept StopCCN retransmissions over at least a full
 	// retransmission cycle". "The recommended time for a full retransmission

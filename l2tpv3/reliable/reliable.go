@@ -176,6 +176,20 @@ func (c *Channel) Send(now time.Time, body []byte) {
 	c.queue = append(c.queue, body)
 }
 
+// Withdraw takes back what was queued and never sent: what ends a connection is
+// to wait for nothing that is void by it.
+func (c *Channel) Withdraw() {
+	clear(c.queue[c.sent:])
+	c.queue = c.queue[:c.sent]
+}
+
+// Abandon gives up all that is unacknowledged: the peer has ended the connection,
+// and is owed acknowledgments alone.
+func (c *Channel) Abandon() {
+	c.ns += c.sent
+	c.queue, c.sent, c.next, c.timing = nil, 0, 0, false
+}
+
 // Transmit returns the numbers and the body of the next message to send; it is to
 // be called until !ok. No body (nil) stands for an acknowledgment alone: an ACK
 // message, or a ZLB in L2TPv2. The caller must not change the body. Its time is

@@ -256,3 +256,33 @@ func FuzzChannel(f *testing.F) {
 		}
 	})
 }
+
+// TestWithdrawAndAbandon ends a connection from either side: what was never sent
+// is taken back, and the numbers go on without a gap.
+func TestWithdrawAndAbandon(t *testing.T) {
+	now := time.Unix(0, 0)
+	c := New(Config{SendWindow: 1})
+	for _, body := range []string{"a", "b", "c"} {
+		c.Send(now, []byte(body))
+	}
+	if ns, _, body, _ := c.Transmit(); ns != 0 || string(body) != "a" {
+		t.Fatalf("sent %q as %d", body, ns)
+	}
+	c.Withdraw()
+	c.Send(now, []byte("stop"))
+	if _, _, body, ok := c.Transmit(); ok {
+		t.Fatalf("sent %q beyond the window", body)
+	}
+	c.Receive(now, 0, 1, true, nil)
+	if ns, _, body, _ := c.Transmit(); ns != 1 || string(body) != "stop" {
+		t.Fatalf("sent %q as %d, want stop as 1", body, ns)
+	}
+	c.Receive(now, 0, 1, false, []byte("peer's stop"))
+	c.Abandon()
+	if ns, nr, body, ok := c.Transmit(); !ok || body != nil || ns != 2 || nr != 1 {
+		t.Errorf("ns %d, nr %d, body %q, %v; want an acknowledgment, ns 2, nr 1", ns, nr, body, ok)
+	}
+	if at := c.Deadline(); !at.IsZero() || !c.Idle() {
+		t.Errorf("deadline %v, idle %v; want none, for nothing is sent again", at, c.Idle())
+	}
+}
