@@ -14,9 +14,9 @@ import (
 )
 
 // serve runs a server until the test ends.
-func serve(t *testing.T, socket string, status func() Status) *Server {
+func serve(t *testing.T, socket string, d Daemon) *Server {
 	t.Helper()
-	s, err := Listen(socket, status)
+	s, err := Listen(socket, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestStatusOverSocket(t *testing.T) {
 		}},
 	}
 	socket := filepath.Join(t.TempDir(), "made", "lyon.sock")
-	serve(t, socket, func() Status { return want })
+	serve(t, socket, Daemon{Status: func() Status { return want }})
 
 	got, err := Dial(socket).Status(context.Background())
 	if err != nil {
@@ -71,7 +71,7 @@ func TestStatusOverSocket(t *testing.T) {
 
 func TestOtherRequestsAreRefused(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	serve(t, socket, func() Status { return Status{} })
+	serve(t, socket, Daemon{Status: func() Status { return Status{} }})
 	for _, request := range []struct{ method, path, want string }{
 		{"GET", "/v1/other", "404"},
 		{"POST", "/v1/status", "405"},
@@ -92,8 +92,8 @@ func TestOtherRequestsAreRefused(t *testing.T) {
 
 func TestLiveSocketIsRefused(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	serve(t, socket, func() Status { return Status{Node: Node{Hostname: "first"}} })
-	if s, err := Listen(socket, nil); err == nil {
+	serve(t, socket, Daemon{Status: func() Status { return Status{Node: Node{Hostname: "first"}} }})
+	if s, err := Listen(socket, Daemon{}); err == nil {
 		s.Close()
 		t.Fatal("a second Listen on a live socket: no error")
 	} else if !strings.Contains(err.Error(), "another daemon answers") {
@@ -112,7 +112,7 @@ func TestDeadSocketIsReplaced(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	serve(t, socket, func() Status { return Status{Node: Node{Hostname: "next"}} })
+	serve(t, socket, Daemon{Status: func() Status { return Status{Node: Node{Hostname: "next"}} }})
 	if got, err := Dial(socket).Status(context.Background()); err != nil || got.Node.Hostname != "next" {
 		t.Errorf("status: %q, %v, want \"next\"", got.Node.Hostname, err)
 	}
@@ -123,7 +123,7 @@ func TestOtherFileStays(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Listen(path, nil); err == nil {
+	if s, err := Listen(path, Daemon{}); err == nil {
 		s.Close()
 		t.Error("Listen in place of a file: no error")
 	}
@@ -133,7 +133,7 @@ func TestOtherFileStays(t *testing.T) {
 }
 
 func TestLongPath(t *testing.T) {
-	_, err := Listen("/tmp/"+strings.Repeat("x", 120), nil)
+	_, err := Listen("/tmp/"+strings.Repeat("x", 120), Daemon{})
 	if err == nil || !strings.Contains(err.Error(), "want 1 to 107") {
 		t.Errorf("Listen: %v, want the longest path named", err)
 	}
@@ -142,7 +142,7 @@ func TestLongPath(t *testing.T) {
 func TestCloseRemovesSocket(t *testing.T) {
 	for _, serving := range []bool{false, true} {
 		socket := filepath.Join(t.TempDir(), "s")
-		s, err := Listen(socket, func() Status { return Status{} })
+		s, err := Listen(socket, Daemon{Status: func() Status { return Status{} }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,5 +169,47 @@ func TestNoDaemon(t *testing.T) {
 	_, err := Dial(filepath.Join(t.TempDir(), "none")).Status(context.Background())
 	if !errors.Is(err, ErrNoDaemon) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Status: %v, want ErrNoDaemon and its cause", err)
+	}
+}
+
+func TestCommandsAndEvents(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	events := make(chan Event, 2)
+	serve(t, socket, Daemon{
+		Status: func() Status { return Status{} },
+		Do: func(command, name string) error {
+			if name == "nobody" {
+				return errors.New("nobody: no such tunnel or session")
+			}
+			events <- Event{Number: 1, Event: command, Tunnel: name, Time: time.Unix(1000, 0).UTC()}
+			return nil
+		},
+		Watch: func(context.Context) <-chan Event { return events },
+	})
+	c := Dial(socket)
+	for _, command := range Commands {
+		if err := c.Do(t.Context(), command, "paris"); err != nil {
+			t.Fatal(err)
+		}
+		got := <-events
+		if want := (Event{Number: 1, Event: command, Tunnel: "paris", Time: time.Unix(1000, 0).UTC()}); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if err := c.Do(t.Context(), command, "nobody"); err == nil || !strings.HasSuffix(err.Error(), ": nobody: no such tunnel or session") {
+			t.Errorf("%s nobody: %v", command, err)
+		}
+	}
+	events <- Event{Number: 7, Event: "tunnel up"}
+	close(events)
+	var got []Event
+	err := c.Watch(t.Context(), func(e Event) error {
+		got = append(got, e)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "the daemon has ended") {
+		t.Errorf("Watch: %v, want the daemon's end", err)
+	}
+	if d := cmp.Diff([]Event{{Number: 7, Event: "tunnel up"}}, got); d != "" {
+		t.Errorf("events (-want +got):\n%s", d)
 	}
 }

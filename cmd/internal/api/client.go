@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,27 +39,71 @@ func Dial(socket string) *Client {
 
 // Status asks how things stand. Its error is ErrNoDaemon if nobody answers.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.ask(ctx, http.MethodGet, "status", nil, func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(&s); err != nil {
+			return fmt.Errorf("the daemon's answer: %w", err)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// Do gives a command, one of Commands, for a tunnel or a session.
+func (c *Client) Do(ctx context.Context, command, name string) error {
+	body, err := json.Marshal(Command{name})
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, http.MethodPost, command, body, func(io.Reader) error { return nil })
+}
+
+// Watch has take called with each event until ctx or the daemon ends, or take
+// returns an error.
+func (c *Client) Watch(ctx context.Context, take func(Event) error) error {
+	patient := *c
+	patient.http.Timeout = 0
+	return patient.ask(ctx, http.MethodGet, "events", nil, func(body io.Reader) error {
+		for d := json.NewDecoder(body); ; {
+			var e Event
+			switch err := d.Decode(&e); {
+			case ctx.Err() != nil:
+				return nil
+			case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+				return errors.New("the daemon has ended")
+			case err != nil:
+				return fmt.Errorf("the daemon's answer: %w", err)
+			}
+			if err := take(e); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// ask makes a request and hands on the body of a good answer.
+func (c *Client) ask(ctx context.Context, method, what string, body []byte, take func(io.Reader) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("control socket %s: %w", c.socket, err)
 		}
 	}()
 	// The host is for HTTP's form; the socket says where.
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://spanwire/v1/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://spanwire/v1/"+what, bytes.NewReader(body))
 	if err != nil {
-		return s, err
+		return err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return s, errors.Unwrap(err) // without the URL, which means nothing to anybody
+		return errors.Unwrap(err) // without the URL, which means nothing to anybody
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 512))
-		return s, fmt.Errorf("the daemon answers %s: %s", response.Status, strings.TrimSpace(string(body)))
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusNoContent:
+		return take(response.Body)
+	case http.StatusConflict:
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+		return errors.New(strings.TrimSpace(string(text)))
 	}
-	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
-		return s, fmt.Errorf("the daemon's answer: %w", err)
-	}
-	return s, nil
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+	return fmt.Errorf("the daemon answers %s: %s", response.Status, strings.TrimSpace(string(text)))
 }

@@ -27,11 +27,21 @@ type Server struct {
 	http     http.Server
 }
 
-// Listen takes a control socket, mode 0600, for a daemon that tells status. It
-// makes the directory if that is missing, takes the place of a socket that a dead
+// A Daemon is what a control socket gives access to.
+type Daemon struct {
+	Status func() Status
+	// Do carries out a command: up, down or roll, of a tunnel or a session. Its
+	// error is for whoever commanded.
+	Do func(command, name string) error
+	// Watch returns the events from now on, until ctx ends. One who is too slow
+	// to take them loses some, which shows in their numbers.
+	Watch func(ctx context.Context) <-chan Event
+}
+
+// Listen takes a control socket, mode 0600, for a daemon. It makes the directory if that is missing, takes the place of a socket that a dead
 // daemon left, and refuses one at which somebody answers. Until Serve runs,
 // whoever connects waits.
-func Listen(socket string, status func() Status) (*Server, error) {
+func Listen(socket string, d Daemon) (*Server, error) {
 	listener, err := listen(socket)
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", socket, err)
@@ -39,8 +49,12 @@ func Listen(socket string, status func() Status) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(status()) // its error: who asked is gone
+		json.NewEncoder(w).Encode(d.Status()) // its error: who asked is gone
 	})
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { watch(w, r, d) })
+	for _, verb := range Commands {
+		mux.HandleFunc("POST /v1/"+verb, func(w http.ResponseWriter, r *http.Request) { command(w, r, verb, d) })
+	}
 	return &Server{listener: listener, http: http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: patience,
@@ -49,6 +63,41 @@ func Listen(socket string, status func() Status) (*Server, error) {
 		IdleTimeout:       patience,
 		MaxHeaderBytes:    4096,
 	}}, nil
+}
+
+// Commands are what Daemon.Do knows.
+var Commands = []string{"up", "down", "roll"}
+
+// command carries out what a Command asks for.
+func command(w http.ResponseWriter, r *http.Request, verb string, d Daemon) {
+	var c Command
+	body := http.MaxBytesReader(w, r.Body, 4096)
+	if err := json.NewDecoder(body).Decode(&c); err != nil {
+		http.Error(w, "want {\"name\": \"TUNNEL\"} or {\"name\": \"TUNNEL/SESSION\"}", http.StatusBadRequest)
+		return
+	}
+	if err := d.Do(verb, c.Name); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// watch sends events, a line of JSON each, until whoever watches goes away.
+func watch(w http.ResponseWriter, r *http.Request, d Daemon) {
+	control := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	encoder := json.NewEncoder(w)
+	events := d.Watch(r.Context())
+	control.SetReadDeadline(time.Time{})
+	control.SetWriteDeadline(time.Now().Add(patience))
+	control.Flush()
+	for e := range events {
+		control.SetWriteDeadline(time.Now().Add(patience))
+		if encoder.Encode(e) != nil || control.Flush() != nil {
+			return
+		}
+	}
 }
 
 func listen(socket string) (net.Listener, error) {

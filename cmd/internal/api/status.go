@@ -7,7 +7,8 @@ import "time"
 // A Status is the answer to GET /v1/status.
 type Status struct {
 	Node    Node     `json:"node"`
-	Drops   Counters `json:"drops"` // of what belongs to no session
+	Drops   Counters `json:"drops"`           // of what belongs to no session
+	Refused Counters `json:"control_refused"` // control messages that were not acted upon
 	Tunnels []Tunnel `json:"tunnels"`
 }
 
@@ -38,8 +39,70 @@ type Tunnel struct {
 	PathMTU      int       `json:"path_mtu"` // octets of an IP packet, 0: unknown yet
 	LastError    string    `json:"last_error,omitempty"`
 	LastReceived time.Time `json:"last_received,omitzero"`
-	Socket       *Socket   `json:"socket,omitempty"` // not there: not open yet
+	Socket       *Socket   `json:"socket,omitempty"`  // not there: not open yet
+	Control      *Control  `json:"control,omitempty"` // not there: static
 	Sessions     []Session `json:"sessions"`
+}
+
+// A Control is how a tunnel's control connection stands.
+type Control struct {
+	Template         string    `json:"template,omitempty"` // of which the tunnel is an instance
+	ConnectionID     uint32    `json:"connection_id"`      // ours
+	PeerConnectionID uint32    `json:"peer_connection_id"`
+	PeerHostName     string    `json:"peer_host_name,omitempty"`
+	PeerRouterID     string    `json:"peer_router_id,omitempty"`
+	PeerVendor       string    `json:"peer_vendor,omitempty"`
+	PeerCapabilities []string  `json:"peer_capabilities,omitempty"`
+	Authenticated    bool      `json:"authenticated"`    // by a secret
+	Digest           string    `json:"digest,omitempty"` // of what we send
+	Dialect          string    `json:"dialect"`          // ietf or cisco
+	Attempts         int       `json:"attempts"`         // since it was last up
+	Ups              int       `json:"ups"`              // how often it was up
+	NextAttempt      time.Time `json:"next_attempt,omitzero"`
+	Heard            time.Time `json:"heard,omitzero"` // a control message
+	Window           int       `json:"window"`         // the peer's Receive Window Size
+	Congestion       int       `json:"congestion_window"`
+	Outstanding      int       `json:"outstanding"` // messages without acknowledgment
+	Queued           int       `json:"queued"`
+	Sent             uint64    `json:"sent"`
+	Received         uint64    `json:"received"`
+	Retransmitted    uint64    `json:"retransmitted"`
+	Duplicates       uint64    `json:"duplicates"`
+	OutOfOrder       uint64    `json:"out_of_order"`
+	RTT              float64   `json:"rtt_ms"`
+}
+
+// A Call is how a dynamic session stands.
+type Call struct {
+	State       string    `json:"state"`
+	Since       time.Time `json:"since"`
+	RemoteEndID string    `json:"remote_end_id"`
+	Circuit     string    `json:"circuit"`      // of the local segment
+	PeerCircuit string    `json:"peer_circuit"` // empty: not told yet
+	LastError   string    `json:"last_error,omitempty"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Rollover    time.Time `json:"rollover,omitzero"` // when another session takes over
+}
+
+// A Command is the body of POST /v1/up, /v1/down and /v1/roll.
+type Command struct {
+	Name string `json:"name"` // "TUNNEL" or "TUNNEL/SESSION"
+}
+
+// An Event is a line of the answer to GET /v1/events.
+type Event struct {
+	Number  uint64    `json:"number"` // from 1; a gap: some were lost
+	Time    time.Time `json:"time"`
+	Event   string    `json:"event"` // "tunnel up", "session down", ...
+	Tunnel  string    `json:"tunnel,omitempty"`
+	Session string    `json:"session,omitempty"`
+	Peer    string    `json:"peer,omitempty"`
+	Host    string    `json:"host_name,omitempty"` // of the peer
+	ID      uint32    `json:"session_id,omitempty"`
+	PeerID  uint32    `json:"peer_session_id,omitempty"`
+	Circuit string    `json:"circuit,omitempty"` // the peer's
+	Reason  string    `json:"reason,omitempty"`
+	Next    time.Time `json:"next_attempt,omitzero"`
 }
 
 // A Socket is what the kernel gave a tunnel's socket, which tunnels may share.
@@ -59,10 +122,13 @@ type Session struct {
 	SendCookieOctets    int       `json:"send_cookie_octets"`
 	Sublayer            string    `json:"sublayer"`
 	Sequencing          string    `json:"sequencing"`
+	PeerSublayer        string    `json:"peer_sublayer"` // in what the peer receives
+	PeerSequencing      string    `json:"peer_sequencing"`
 	TAP                 string    `json:"tap"`
 	Bridge              string    `json:"bridge,omitempty"`
 	MTU                 int       `json:"mtu"` // of the TAP
 	LastReceived        time.Time `json:"last_received,omitzero"`
 	Hint                string    `json:"hint,omitempty"`
+	Call                *Call     `json:"call,omitempty"` // not there: static
 	Counters            Counters  `json:"counters"`
 }
