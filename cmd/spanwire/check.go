@@ -10,11 +10,13 @@ import (
 )
 
 const checkHelp = `Check reads a configuration and says all that is wrong with it, one problem a
-line as FILE:LINE: where, what was found, and what was wanted. It opens nothing else.
-What works but should not stay so is a warning.
+line as FILE:LINE: where, what was found, and what was wanted. It opens nothing but
+it and the files of secrets that it names. What works but should not stay so is a
+warning.
 
 For a good one it prints, by session, the octets that stand in front of each frame
-and the MTU of the TAP: with mtu = "auto" the one for a path of 1500 octets.`
+and the MTU of the TAP: with mtu = "auto" the one for a path of 1500 octets. Where
+the peer has a say, its cookie is taken to be as long as ours.`
 
 func checkCommand() *cobra.Command {
 	var file string
@@ -46,8 +48,13 @@ func checkCommand() *cobra.Command {
 					if v6 || !known {
 						v6, ip = true, "IPv6"
 					}
-					fmt.Fprintf(table, "%s\toverhead %d over %s\tmtu %d\n", s.Params.Name,
-						s.Overhead(t.Encap(), v6), ip, daemon.FirstMTU(&t, &s))
+					s.Params = s.Assumed()
+					assumed := ""
+					if s.Circuit != nil {
+						assumed = fmt.Sprintf("\tpeer's cookie of %v assumed", s.SendCookie)
+					}
+					fmt.Fprintf(table, "%s\toverhead %d over %s\tmtu %d%s\n", s.Params.Name,
+						s.Overhead(t.Encap(), v6), ip, daemon.FirstMTU(&t, &s), assumed)
 				}
 			}
 			return table.Flush()

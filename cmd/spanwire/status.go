@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,16 +14,14 @@ import (
 	"spanwire/pseudowire"
 )
 
-// socketDir is where daemons have their control sockets unless told otherwise.
-const socketDir = "/run/spanwire"
-
 const statusHelp = `Status asks a running daemon how things stand: by --control at its control socket,
 by -c at the one that its configuration names; else at the one in ` + socketDir + `,
 if there is one alone.
 
-A tunnel is "up" when frames can be sent; a static one cannot know whether the
-peer lives: HEARD says when the last frame came. COOKIES are octets, ours and the
-peer's. Frames that were dropped are counted by reason; a hint says what looks
+A static tunnel is "up" when frames can be sent; it cannot know whether the peer
+lives: HEARD says when the last frame came. The state of a dynamic one is that of
+its control connection, as RFC 3931 section 7 names it. COOKIES are octets, ours
+and the peer's. Frames that were dropped are counted by reason; a hint says what looks
 misconfigured. --json has all counters.`
 
 const statusExample = `  spanwire status
@@ -33,7 +29,7 @@ const statusExample = `  spanwire status
   spanwire status --json | jq '.tunnels[].sessions[].counters'`
 
 func statusCommand() *cobra.Command {
-	var file, socket string
+	var at target
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "status [--control SOCKET | -c FILE]",
@@ -42,27 +38,14 @@ func statusCommand() *cobra.Command {
 		Example: statusExample,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			switch {
-			case file != "" && socket != "":
-				return exit{exitUsage, errors.New("--control and -c, want one of them")}
-			case file != "":
-				f, err := load(file)
-				if err != nil {
-					return err
-				}
-				socket = f.Node.Control
-			case socket == "":
-				if socket, err = onlySocket(socketDir); err != nil {
-					return err
-				}
-			}
-			status, err := api.Dial(socket).Status(cmd.Context())
-			switch {
-			case errors.Is(err, api.ErrNoDaemon):
-				return exit{exitNoDaemon, err}
-			case err != nil:
+			client, err := at.dial()
+			if err != nil {
 				return err
+			}
+			status, err := client.Status(cmd.Context())
+			switch {
+			case err != nil:
+				return unanswered(err)
 			case asJSON:
 				e := json.NewEncoder(cmd.OutOrStdout())
 				e.SetIndent("", "  ")
@@ -71,25 +54,9 @@ func statusCommand() *cobra.Command {
 			return show(cmd.OutOrStdout(), &status, time.Now())
 		},
 	}
-	fileFlag(cmd, &file, "ask the daemon of this configuration, a TOML `FILE`")
-	cmd.Flags().StringVar(&socket, "control", "", "ask the daemon at this control `SOCKET`")
+	at.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what the daemon answers, in JSON")
-	cmd.MarkFlagFilename("control", "sock")
 	return cmd
-}
-
-// onlySocket returns the control socket in dir, if there is one alone.
-func onlySocket(dir string) (string, error) {
-	sockets, err := filepath.Glob(filepath.Join(dir, "*.sock"))
-	switch {
-	case err != nil:
-		return "", err
-	case len(sockets) == 0:
-		return "", exit{exitNoDaemon, fmt.Errorf("no control socket in %s: no daemon runs, or say --control SOCKET or -c FILE", dir)}
-	case len(sockets) > 1:
-		return "", exit{exitUsage, fmt.Errorf("%d control sockets, say --control with one of %s", len(sockets), strings.Join(sockets, ", "))}
-	}
-	return sockets[0], nil
 }
 
 // show prints a status for a person.
@@ -111,16 +78,21 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 		row(table, t.Name, t.State, ago(now, t.Since), t.Encap, t.Local, peer, number(t.PathMTU), ago(now, t.LastReceived), t.LastError)
 	}
 	table.Flush()
+	showConnections(table, s, now)
 
 	row(table)
-	row(table, "SESSION", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
+	row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
 		"FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
 	sessions := []api.Session{}
 	for _, t := range s.Tunnels {
 		sessions = append(sessions, t.Sessions...)
 	}
 	for _, p := range sessions {
-		row(table, p.Name, p.SessionID, p.PeerSessionID, p.TAP, p.Bridge, number(p.MTU),
+		state, since := "static", ""
+		if p.Call != nil {
+			state, since = p.Call.State, ago(now, p.Call.Since)
+		}
+		row(table, p.Name, state, since, p.SessionID, p.PeerSessionID, p.TAP, p.Bridge, number(p.MTU),
 			fmt.Sprintf("%d/%d", p.ReceiveCookieOctets, p.SendCookieOctets), p.Sublayer, p.Sequencing,
 			p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
 	}
@@ -146,11 +118,65 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 		drops(p.Name, p.Counters)
 	}
 	for _, p := range sessions {
+		if c := p.Call; c != nil && c.State != "established" && c.LastError != "" {
+			fmt.Fprintf(table, "\n%s: %s%s\n", p.Name, c.LastError, next(now, c.NextAttempt))
+		}
+		if c := p.Call; c != nil && c.State == "established" && !strings.HasPrefix(c.PeerCircuit, "active") {
+			fmt.Fprintf(table, "\n%s: the peer's circuit is %s: nothing is sent\n", p.Name, c.PeerCircuit)
+		}
 		if p.Hint != "" {
 			fmt.Fprintf(table, "\nhint: %s: %s\n", p.Name, p.Hint)
 		}
 	}
 	return table.Flush()
+}
+
+// showConnections prints the control connections, if there are any.
+func showConnections(table *tabwriter.Writer, s *api.Status, now time.Time) {
+	first := true
+	for _, t := range s.Tunnels {
+		c := t.Control
+		if c == nil || t.State == "template" {
+			continue
+		}
+		if first {
+			row(table)
+			row(table, "CONNECTION", "PEER", "ROUTER ID", "VENDOR", "IDS", "DIGEST", "WINDOW", "SENT", "AGAIN", "RTT", "HEARD", "NEXT ATTEMPT")
+			first = false
+		}
+		ids := ""
+		if c.ConnectionID != 0 {
+			ids = fmt.Sprintf("%d/%d", c.ConnectionID, c.PeerConnectionID)
+		}
+		digest := c.Digest
+		if digest != "" && !c.Authenticated {
+			digest += " (no secret)"
+		}
+		rtt := ""
+		if c.RTT > 0 {
+			rtt = fmt.Sprintf("%.1f ms", c.RTT)
+		}
+		attempt := ""
+		if !c.NextAttempt.IsZero() {
+			attempt = "in " + max(c.NextAttempt.Sub(now), 0).Round(time.Second).String()
+		}
+		row(table, t.Name, c.PeerHostName, c.PeerRouterID, c.PeerVendor, ids, digest, number(c.Window), c.Sent, c.Retransmitted,
+			rtt, ago(now, c.Heard), attempt)
+	}
+	table.Flush()
+	for why, n := range s.Refused {
+		if n > 0 {
+			fmt.Fprintf(table, "control messages refused: %s %d\n", why, n)
+		}
+	}
+}
+
+// next says when the next attempt is made.
+func next(now, at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return ", again in " + max(at.Sub(now), 0).Round(time.Second).String()
 }
 
 // row writes a line of a table; what is empty shows as a dash.

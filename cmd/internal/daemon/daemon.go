@@ -17,6 +17,7 @@ import (
 	"spanwire/config"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/dataplane/user"
+	"spanwire/l2tpv3/wire"
 )
 
 // lookEvery is how often the daemon looks at what changed by itself. It is also
@@ -34,9 +35,11 @@ type daemon struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // the segments
 
+	events events // what the endpoint tells
+
 	mu       sync.Mutex // for status, which may be asked while we open
 	bridges  []*link.Bridge
-	segments []*segment
+	segments []*segment // in the order in which they were opened
 }
 
 // Run opens bridges, TAPs and tunnels and keeps them until ctx ends. Then, or if
@@ -46,14 +49,14 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 		file:     file,
 		log:      log,
 		started:  time.Now(),
-		endpoint: l2tpv3.New(user.New(), log),
+		endpoint: l2tpv3.New(user.New(), log, file.Control()),
 	}
 	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 
 	// The socket is first: of two daemons with one configuration the second is
 	// refused here, before it touches what is the first one's. So it is the last
 	// to go, too.
-	server, err := api.Listen(file.Node.Control, d.status)
+	server, err := api.Listen(file.Node.Control, api.Daemon{Status: d.status, Do: d.do, Watch: d.events.watch})
 	if err != nil {
 		return err
 	}
@@ -74,15 +77,20 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 
 // open opens all tunnels with what stands behind them.
 func (d *daemon) open() error {
+	d.events.init(d.ctx)
+	d.endpoint.Notify(d.events.put)
+	d.work.Go(d.follow)
 	for i := range d.file.Tunnels {
 		if err := d.openTunnel(&d.file.Tunnels[i]); err != nil {
 			return err
 		}
 	}
+	d.work.Go(d.watchLinks)
 	return nil
 }
 
-// openTunnel opens bridges and TAPs before the tunnel that delivers to them.
+// openTunnel opens bridges and TAPs before the tunnel that delivers to them. What
+// a template is for is opened when a peer comes, but for its bridges.
 func (d *daemon) openTunnel(t *config.Tunnel) error {
 	var segments []*segment
 	var sessions []l2tpv3.SessionConfig
@@ -91,23 +99,86 @@ func (d *daemon) openTunnel(t *config.Tunnel) error {
 		if err := d.openBridge(c.Bridge); err != nil {
 			return fmt.Errorf("tunnel %s: session %s: %w", t.Name, c.Name, err)
 		}
-		s := d.newSegment(t, c)
+		sessions = append(sessions, c.SessionConfig)
+		if t.Dynamic != nil && (t.Dynamic.Control.Many || c.Circuit.AnyEndID) {
+			continue
+		}
+		if c.TAP == "" {
+			segments = append(segments, nil)
+			continue
+		}
+		s := d.newSegment(t, c, c.Params.Name, c.TAP)
 		if err := s.open(); err != nil {
 			return fmt.Errorf("tunnel %s: session %s: %w", t.Name, c.Name, err)
 		}
-		d.mu.Lock()
-		d.segments = append(d.segments, s)
-		d.mu.Unlock()
+		d.add(s)
 		segments = append(segments, s)
-		sessions = append(sessions, c.SessionConfig)
 	}
-	tunnel, err := d.endpoint.AddTunnel(t.TunnelConfig, sessions)
+	ports, err := d.addTunnel(t, sessions)
 	if err != nil {
 		return err
 	}
-	for i, session := range tunnel.Sessions() {
-		segments[i].join(session)
-		d.work.Go(func() { segments[i].run(d.ctx) })
+	for i, port := range ports {
+		d.join(segments[i], port)
+	}
+	return nil
+}
+
+// addTunnel gives a tunnel to the endpoint.
+func (d *daemon) addTunnel(t *config.Tunnel, sessions []l2tpv3.SessionConfig) ([]*l2tpv3.Session, error) {
+	if t.Dynamic != nil {
+		tunnel, err := d.endpoint.AddDynamic(*t.Dynamic)
+		if err != nil {
+			return nil, err
+		}
+		return tunnel.Sessions(), nil
+	}
+	tunnel, err := d.endpoint.AddTunnel(t.TunnelConfig, sessions)
+	if err != nil {
+		return nil, err
+	}
+	return tunnel.Sessions(), nil
+}
+
+// join joins a session with its segment. One that joins nothing is a circuit that
+// is always active.
+func (d *daemon) join(s *segment, port *l2tpv3.Session) {
+	if port.Circuit() == nil {
+		s.join(port)
+		d.work.Go(s.run)
+		return
+	}
+	active := func(up bool) {
+		var status wire.CircuitStatus
+		if up {
+			status = wire.CircuitActive
+		}
+		d.endpoint.SetCircuit(port, status)
+	}
+	if s == nil {
+		active(true)
+		return
+	}
+	s.tell = active
+	s.join(port)
+	s.administrate(true)
+	d.work.Go(s.run)
+}
+
+func (d *daemon) add(s *segment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.segments = append(d.segments, s)
+}
+
+// segment returns the segment of a session, nil if it has none.
+func (d *daemon) segment(session string) *segment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.segments {
+		if s.name == session {
+			return s
+		}
 	}
 	return nil
 }
@@ -162,13 +233,17 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 
 // summary is what systemctl status shows.
 func summary(s *l2tpv3.Status) string {
-	up := 0
+	up, all := 0, 0
 	for _, t := range s.Tunnels {
-		if t.State == l2tpv3.Up {
+		if t.State == l2tpv3.Template {
+			continue
+		}
+		all++
+		if t.Up() {
 			up++
 		}
 	}
-	return fmt.Sprintf("%d of %d tunnels up", up, len(s.Tunnels))
+	return fmt.Sprintf("%d of %d tunnels up", up, all)
 }
 
 // notify tells systemd, if that has started us.
@@ -180,8 +255,8 @@ func (d *daemon) notify(state string) {
 
 // close closes in the reverse order of opening.
 func (d *daemon) close() {
+	d.endpoint.Close() // which tells the peers, so it is first
 	d.stop()
-	d.endpoint.Close()
 	for _, s := range slices.Backward(d.segments) {
 		s.close()
 	}

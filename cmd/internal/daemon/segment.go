@@ -9,7 +9,9 @@ import (
 	"spanwire/bridge"
 	"spanwire/bridge/tap"
 	"spanwire/config"
+	"spanwire/cookie"
 	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/dataplane"
 )
 
 // How long a TAP that is lost stays so at least, which doubles up to the second
@@ -27,7 +29,18 @@ func FirstMTU(t *config.Tunnel, s *config.Session) int {
 		return s.MTU
 	}
 	v6, known := t.V6()
-	return l2tpv3.InterfaceMTU(1500, &s.Params, t.Encap(), v6 || !known)
+	return l2tpv3.InterfaceMTU(1500, Expected(s), t.Encap(), v6 || !known)
+}
+
+// Expected returns a session's parameters as far as the configuration tells them:
+// of a dynamic one it takes the peer to ask for what we ask for.
+func Expected(s *config.Session) *dataplane.Params {
+	p := s.Params
+	if k := s.Circuit; k != nil {
+		p.SendCookie, _ = cookie.FromBytes(make([]byte, k.CookieSize))
+		p.PeerSublayer, p.PeerSequencing = k.Sublayer, k.Sequencing
+	}
+	return &p
 }
 
 // A segment is the local end of a session: a TAP, which is opened again when it
@@ -37,33 +50,45 @@ type segment struct {
 	log      *slog.Logger
 	auto     bool // the path decides on the MTU
 	fragment bool // what does not fit the path goes in pieces
+	follow   bool // the TAP has carrier only while the peer's end of the session has
+	tell     func(up bool)
 	session  *l2tpv3.Session
 
-	mu     sync.Mutex
-	cfg    tap.Config // with the MTU that it has, or shall have when it is back
-	tap    *tap.TAP   // nil: lost
-	closed bool
+	ctx  context.Context // ends with the segment
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	cfg     tap.Config // with the MTU that it has, or shall have when it is back
+	tap     *tap.TAP   // nil: lost
+	carrier bool
+	up      bool // as an administrator has it
+	closed  bool
 }
 
-func (d *daemon) newSegment(t *config.Tunnel, s *config.Session) *segment {
+// newSegment returns the segment of a session, whose TAP has this name.
+func (d *daemon) newSegment(t *config.Tunnel, s *config.Session, name, tapName string) *segment {
 	mac := s.MAC
 	if mac == nil {
-		mac = tap.MAC(d.file.Node.Hostname, s.Params.Name)
+		mac = tap.MAC(d.file.Node.Hostname, name)
 	}
-	return &segment{
-		name:     s.Params.Name,
-		log:      d.log.With("session", s.Params.Name, "tap", s.TAP),
+	g := &segment{
+		name:     name,
+		log:      d.log.With("session", name, "tap", tapName),
 		auto:     s.MTU == 0,
 		fragment: t.Socket.Fragment,
+		follow:   s.Circuit != nil && s.Carrier == "follow",
 		cfg: tap.Config{
-			Name:      s.TAP,
+			Name:      tapName,
 			MAC:       mac,
 			MTU:       FirstMTU(t, s),
 			Bridge:    s.Bridge,
 			Addresses: s.Addresses,
-			Alias:     "spanwire " + s.Params.Name,
+			Alias:     "spanwire " + name,
 		},
 	}
+	g.carrier = !g.follow
+	g.ctx, g.stop = context.WithCancel(d.ctx)
+	return g
 }
 
 // open opens the TAP, unless the segment is closed.
@@ -78,6 +103,7 @@ func (s *segment) open() error {
 		return err
 	}
 	s.tap = t
+	s.applyCarrier()
 	s.log.Info("TAP open", "bridge", s.cfg.Bridge, "mtu", s.cfg.MTU, "mac", s.cfg.MAC.String())
 	return nil
 }
@@ -87,6 +113,39 @@ func (s *segment) join(session *l2tpv3.Session) {
 	s.session = session
 	bridge.Patch(s.tap, session)
 	session.NotifyMTU(s.pathFits)
+}
+
+// carry gives the TAP carrier, or takes it away.
+func (s *segment) carry(carrier bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.follow || carrier == s.carrier {
+		return
+	}
+	s.carrier = carrier
+	s.applyCarrier()
+}
+
+// applyCarrier has the TAP show what the peer's end of the session has.
+func (s *segment) applyCarrier() {
+	if s.tap == nil || !s.follow {
+		return
+	}
+	if err := s.tap.SetCarrier(s.carrier); err != nil {
+		s.log.Warn("carrier not set", "carrier", s.carrier, "err", err)
+	}
+}
+
+// administrate takes whether an administrator has the TAP up: that is the circuit
+// whose status the peer is told.
+func (s *segment) administrate(up bool) {
+	s.mu.Lock()
+	changed := up != s.up
+	s.up = up
+	s.mu.Unlock()
+	if changed && s.tell != nil {
+		s.tell(up)
+	}
 }
 
 // pathFits takes the largest MTU whose frames the path carries whole.
@@ -112,8 +171,8 @@ func (s *segment) pathFits(mtu int) {
 
 // run reads the TAP until the segment is closed, and opens it again when somebody
 // took it away.
-func (s *segment) run(ctx context.Context) {
-	wait := retryFirst
+func (s *segment) run() {
+	ctx, wait := s.ctx, retryFirst
 	for {
 		began := time.Now()
 		err := s.tap.Run()
@@ -125,6 +184,7 @@ func (s *segment) run(ctx context.Context) {
 		}
 		s.log.Warn("TAP lost, opening it again", "err", err, "in", wait.String())
 		s.lose()
+		s.administrate(false)
 		for pause(ctx, wait) {
 			wait = min(2*wait, retryMost)
 			if err = s.open(); err == nil {
@@ -170,6 +230,7 @@ func (s *segment) mtu() int {
 
 // close removes the TAP for good.
 func (s *segment) close() {
+	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

@@ -8,6 +8,7 @@ import (
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
 	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
@@ -31,12 +32,16 @@ func (d *daemon) status() api.Status {
 			Started:  d.started,
 		},
 		Drops:   api.Counters{},
+		Refused: api.Counters{},
 		Tunnels: []api.Tunnel{},
 	}
 	if id := d.file.Node.RouterID; id.IsValid() {
 		answer.Node.RouterID = id.String()
 	}
 	addDrops(answer.Drops, &s.Drops)
+	for why := control.Drop(1); why < control.Drops; why++ {
+		answer.Refused[why.String()] = s.Refused[why]
+	}
 
 	configured := make(map[string]*config.Tunnel)
 	for i := range d.file.Tunnels {
@@ -53,7 +58,7 @@ func (d *daemon) status() api.Status {
 		t := &s.Tunnels[i]
 		tunnel := api.Tunnel{
 			Name:         t.Name,
-			Mode:         configured[t.Name].Mode,
+			Mode:         mode(configured, t),
 			Encap:        t.Encap,
 			State:        string(t.State),
 			Since:        t.Since,
@@ -65,6 +70,9 @@ func (d *daemon) status() api.Status {
 			LastReceived: t.LastReceived,
 			Sessions:     []api.Session{},
 		}
+		if t.Control != nil {
+			tunnel.Control = connection(t.Control)
+		}
 		if t.Receive != 0 || t.Send != 0 {
 			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send}
 		}
@@ -74,6 +82,73 @@ func (d *daemon) status() api.Status {
 		answer.Tunnels = append(answer.Tunnels, tunnel)
 	}
 	return answer
+}
+
+// mode returns a tunnel's mode, an instance's being its template's.
+func mode(configured map[string]*config.Tunnel, t *l2tpv3.TunnelStatus) string {
+	name := t.Name
+	if t.Control != nil && t.Control.Template != "" {
+		name = t.Control.Template
+	}
+	return configured[name].Mode
+}
+
+// connection tells how a control connection stands.
+func connection(t *control.TunnelStatus) *api.Control {
+	c := &api.Control{
+		Template:         t.Template,
+		ConnectionID:     t.ConnectionID,
+		PeerConnectionID: t.Peer.ConnectionID,
+		PeerHostName:     t.Peer.HostName,
+		PeerVendor:       t.Peer.VendorName,
+		Authenticated:    t.Secret && t.State == control.Established,
+		Digest:           t.Digest,
+		Dialect:          "ietf",
+		Attempts:         t.Attempts,
+		Ups:              t.Ups,
+		NextAttempt:      t.Next,
+		Heard:            t.Heard,
+		Window:           t.Peer.ReceiveWindow,
+		Congestion:       t.Reliable.CongestionWindow,
+		Outstanding:      t.Reliable.Outstanding,
+		Queued:           t.Reliable.Queued,
+		Sent:             t.Reliable.Sent,
+		Received:         t.Reliable.Received,
+		Retransmitted:    t.Reliable.Retransmitted,
+		Duplicates:       t.Reliable.Duplicates,
+		OutOfOrder:       t.Reliable.OutOfOrder,
+		RTT:              float64(t.Reliable.RTT.Microseconds()) / 1000,
+	}
+	if t.Cisco {
+		c.Dialect = "cisco"
+	}
+	if t.Peer.RouterID != 0 {
+		c.PeerRouterID = l2tpv3.RouterID(t.Peer.RouterID)
+	}
+	for _, p := range t.Peer.Capabilities {
+		c.PeerCapabilities = append(c.PeerCapabilities, p.String())
+	}
+	return c
+}
+
+// call tells how a dynamic session stands.
+func call(s *control.SessionStatus) *api.Call {
+	c := &api.Call{
+		State:       s.State.String(),
+		Since:       s.Since,
+		RemoteEndID: wire.EndID(s.EndID),
+		Circuit:     s.Status.String(),
+		LastError:   s.LastError,
+		NextAttempt: s.Next,
+		Rollover:    s.Rollover,
+	}
+	if s.Down {
+		c.State = string(l2tpv3.Down)
+	}
+	if s.State == control.Established {
+		c.PeerCircuit = s.PeerStatus.String()
+	}
+	return c
 }
 
 // session puts what the endpoint knows of a session to what its segment knows.
@@ -87,7 +162,13 @@ func session(s *l2tpv3.SessionStatus, a api.Session) api.Session {
 	a.Sublayer = s.Params.Sublayer.String()
 	a.Sequencing = s.Params.Sequencing.String()
 	a.LastReceived = s.Stats.LastReceived
+	a.PeerSublayer = s.Params.PeerSublayer.String()
+	a.PeerSequencing = s.Params.PeerSequencing.String()
 	a.Hint = s.Hint
+	if s.Control != nil {
+		a.Call = call(s.Control)
+		a.Pseudowire = s.Control.Pseudowire
+	}
 	a.Counters = api.Counters{
 		"tx_packets":     s.Stats.TxPackets,
 		"tx_bytes":       s.Stats.TxBytes,

@@ -10,8 +10,8 @@ import (
 )
 
 // decode tells in a line what an Ethernet frame on the underlay is, if it is a
-// data message over IPv4 and UDP, with a cookie of the given size, that carries
-// ARP or an echo.
+// control message over IPv4 and UDP, or a data message with a cookie of the given
+// size that carries ARP or an echo.
 func decode(frame []byte, cookieLen int) (line string, ok bool) {
 	const ethernet, udp = 14, 8
 	if len(frame) < ethernet+20 || binary.BigEndian.Uint16(frame[12:]) != 0x0800 {
@@ -23,13 +23,27 @@ func decode(frame []byte, cookieLen int) (line string, ok bool) {
 		return "", false
 	}
 	kind, session, rest := wire.Classify(wire.UDP, ip[headerLen+udp:])
-	if kind != wire.Data || len(rest) < cookieLen {
-		return "", false
+	where := fmt.Sprintf("%s > %s udp %d: L2TPv3", netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20])),
+		binary.BigEndian.Uint16(ip[headerLen+2:]))
+	switch {
+	case kind == wire.Control:
+		h, message, err := wire.ParseControl(rest)
+		if err != nil {
+			return "", false
+		}
+		name, digest := "ZLB", ""
+		if t, has := wire.TypeOf(message); has {
+			name = t.String()
+		}
+		if wire.HasDigest(message) {
+			digest = ", with digest"
+		}
+		return fmt.Sprintf("%s %-5s Ns %d Nr %d%s", where, name, h.Ns, h.Nr, digest), true
+	case kind == wire.Data && len(rest) >= cookieLen:
+		inner, ok := decodeInner(rest[cookieLen:])
+		return fmt.Sprintf("%s session %d, cookie %x | %s", where, session, rest[:cookieLen], inner), ok
 	}
-	inner, ok := decodeInner(rest[cookieLen:])
-	return fmt.Sprintf("%s > %s udp %d: L2TPv3 session %d, cookie %x | %s",
-		netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20])),
-		binary.BigEndian.Uint16(ip[headerLen+2:]), session, rest[:cookieLen], inner), ok
+	return "", false
 }
 
 // decodeInner tells what a frame in the tunnel is, if it is what the demo sends:

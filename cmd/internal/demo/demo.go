@@ -6,6 +6,7 @@ package demo
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +28,8 @@ import (
 )
 
 const help = `Demo makes two sites in network namespaces of its own, runs Spanwire in each, and
-shows that their LANs are one: ARP, ping over IPv4 and IPv6, the frames on the
-wire, the status of both ends and the throughput. It touches nothing else and
+shows that their LANs are one: one dials, the other accepts, and both know a secret;
+then ARP, ping over IPv4 and IPv6, the control messages and frames on the wire, the status of both ends and the throughput. It touches nothing else and
 removes all it made. It ends with OK, or with what failed and exit code 1.
 
 It needs root, or a user namespace in which /dev/net/tun may be opened.`
@@ -75,8 +76,7 @@ type site struct {
 	name, peer     string
 	underlay       string // the router's address on the network between
 	lan4, lan6     string // the host's addresses on the LAN
-	session, other int
-	receive, send  cookie.Cookie
+	tunnel         string // how it comes to be
 
 	router, host *netlab.Namespace
 	file, socket string
@@ -126,18 +126,12 @@ func (d *demo) tell(format string, args ...any) { fmt.Fprintf(d.out, format, arg
 
 // build makes namespaces, cables, and one configuration for each router.
 func (d *demo) build(context.Context) error {
-	here, err := cookie.New(cookie.DefaultSize)
-	if err != nil {
-		return err
-	}
-	there, err := cookie.New(cookie.DefaultSize)
-	if err != nil {
-		return err
-	}
 	d.sites = [2]*site{
-		{name: "lyon", peer: "paris", underlay: "192.0.2.1", lan4: "198.51.100.1/24", lan6: "2001:db8::1/64", session: 1001, other: 2001, receive: here, send: there},
-		{name: "paris", peer: "lyon", underlay: "192.0.2.2", lan4: "198.51.100.2/24", lan6: "2001:db8::2/64", session: 2001, other: 1001, receive: there, send: here},
+		{name: "lyon", peer: "paris", underlay: "192.0.2.1", lan4: "198.51.100.1/24", lan6: "2001:db8::1/64", tunnel: "dial"},
+		{name: "paris", peer: "lyon", underlay: "192.0.2.2", lan4: "198.51.100.2/24", lan6: "2001:db8::2/64", tunnel: "accept"},
 	}
+	secret := rand.Text()
+	var err error
 	d.tell("Two sites: host -- router with Spanwire == network == router with Spanwire -- host\n")
 	for _, s := range d.sites {
 		if s.router, err = d.lab.Namespace(s.name + "-router"); err != nil {
@@ -167,7 +161,7 @@ func (d *demo) build(context.Context) error {
 		}
 		s.file = filepath.Join(d.dir, s.name+".toml")
 		s.socket = filepath.Join(d.dir, s.name+".sock")
-		text := s.configuration(d.sites[1-i])
+		text := s.configuration(d.sites[1-i], secret)
 		if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -176,26 +170,22 @@ func (d *demo) build(context.Context) error {
 	return nil
 }
 
-func (s *site) configuration(other *site) string {
+func (s *site) configuration(other *site, secret string) string {
 	return fmt.Sprintf(`[node]
-hostname = %q
-control  = %q
+hostname  = %q
+router_id = %q
+control   = %q
 
 [tunnel.%s]
-mode  = "static"
-encap = "udp"
-local = "%s:1701"
-peer  = "%s:1701"
+mode   = %q
+local  = "%s:1701"
+peer   = "%s:1701"
+secret = %q
 
 [tunnel.%s.session.office]
-pseudowire      = "ethernet"
-session_id      = %d
-peer_session_id = %d
-receive_cookie  = %q
-send_cookie     = %q
-tap             = "office0"
-bridge          = "br-lan"
-`, s.name, s.socket, s.peer, s.underlay, other.underlay, s.peer, s.session, s.other, s.receive.Hex(), s.send.Hex())
+tap    = "office0"
+bridge = "br-lan"
+`, s.name, s.underlay, s.socket, s.peer, s.tunnel, s.underlay, other.underlay, secret, s.peer)
 }
 
 // start runs Spanwire in both routers.
@@ -263,7 +253,7 @@ func (d *demo) wire(context.Context) error {
 	defer d.capture.Close()
 	d.tell("\n--- on the network between\n")
 	shown := 0
-	for end := time.Now().Add(2 * time.Second); shown < 8 && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Second); shown < 16 && time.Now().Before(end); {
 		frame, at, err := d.capture.Next(end)
 		if err != nil {
 			break

@@ -1,0 +1,251 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"spanwire/bridge/link"
+	"spanwire/cmd/internal/api"
+	"spanwire/config"
+	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
+	"spanwire/l2tpv3/wire"
+)
+
+// events are what the endpoint told and nobody has acted upon yet, and those who
+// watch.
+type events struct {
+	mu       sync.Mutex
+	more     *sync.Cond
+	queue    []l2tpv3.Event
+	ended    bool
+	number   uint64
+	watchers map[chan api.Event]bool
+}
+
+// init makes e ready, until ctx ends.
+func (e *events) init(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.more = sync.NewCond(&e.mu)
+	context.AfterFunc(ctx, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.ended = true
+		e.more.Broadcast()
+	})
+}
+
+// put takes an event from the endpoint, which must not be held up.
+func (e *events) put(event l2tpv3.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queue = append(e.queue, event)
+	e.number++
+	if len(e.watchers) > 0 {
+		shown := show(e.number, &event)
+		for w := range e.watchers {
+			select {
+			case w <- shown:
+			default: // the gap shows in the numbers
+			}
+		}
+	}
+	e.more.Signal()
+}
+
+// take waits for events; none: it is the end.
+func (e *events) take() []l2tpv3.Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) == 0 && !e.ended {
+		e.more.Wait()
+	}
+	taken := e.queue
+	e.queue = nil
+	if e.ended {
+		return nil
+	}
+	return taken
+}
+
+// watchBuffer is how many events one who watches may be behind.
+const watchBuffer = 1024
+
+// watch returns the events from now on, until ctx ends.
+func (e *events) watch(ctx context.Context) <-chan api.Event {
+	w := make(chan api.Event, watchBuffer)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.watchers == nil {
+		e.watchers = make(map[chan api.Event]bool)
+	}
+	e.watchers[w] = true
+	context.AfterFunc(ctx, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.watchers, w)
+		close(w)
+	})
+	return w
+}
+
+// show tells an event as the control socket does.
+func show(number uint64, e *l2tpv3.Event) api.Event {
+	a := api.Event{
+		Number:  number,
+		Time:    e.Time,
+		Event:   e.Kind.String(),
+		Tunnel:  e.Tunnel,
+		Session: e.Session,
+		Host:    e.Peer.HostName,
+		ID:      e.Params.SessionID,
+		PeerID:  e.Params.PeerSessionID,
+		Reason:  e.Reason,
+		Next:    e.Next,
+	}
+	if e.Address.Peer.IsValid() {
+		a.Peer = e.Address.Peer.String()
+	}
+	if e.Kind == control.SessionUp || e.Kind == control.SessionCircuit {
+		a.Circuit = e.Status.String()
+	}
+	return a
+}
+
+// follow does to segments what happened to their sessions.
+func (d *daemon) follow() {
+	for all := d.events.take(); all != nil; all = d.events.take() {
+		for i := range all {
+			d.act(&all[i])
+		}
+	}
+}
+
+func (d *daemon) act(e *l2tpv3.Event) {
+	switch e.Kind {
+	case control.SessionAdded:
+		d.adopt(e)
+	case control.SessionRemoved:
+		d.dismiss(e.Session)
+	case control.SessionUp, control.SessionCircuit:
+		if s := d.segment(e.Session); s != nil {
+			s.carry(e.Status&wire.CircuitActive != 0)
+		}
+	case control.SessionDown:
+		if s := d.segment(e.Session); s != nil && e.Port != nil && !e.Port.Up() {
+			s.carry(false)
+		}
+	}
+}
+
+// adopt opens the segment of a session that was made for a peer.
+func (d *daemon) adopt(e *l2tpv3.Event) {
+	name := e.Tunnel
+	if e.Template != "" {
+		name = e.Template
+	}
+	t, c := d.configured(name, e.Circuit.Name)
+	if c == nil || e.Port == nil {
+		return
+	}
+	if c.TAP == "" {
+		d.join(nil, e.Port)
+		return
+	}
+	taken := func(name string) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, s := range d.segments {
+			if s.cfg.Name == name {
+				return true
+			}
+		}
+		_, err := link.Read(name)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	tapName, err := config.ExpandTAP(c.TAP, e.Peer.HostName, wire.EndID(e.EndID), taken)
+	if err != nil {
+		d.log.Error("session has no TAP", "session", e.Session, "err", err)
+		return
+	}
+	s := d.newSegment(t, c, e.Session, tapName)
+	if err := s.open(); err != nil {
+		d.log.Error("session has no TAP", "session", e.Session, "err", err)
+		return
+	}
+	d.add(s)
+	d.join(s, e.Port)
+}
+
+// configured returns a tunnel and a session of it as the file has them.
+func (d *daemon) configured(tunnel, session string) (*config.Tunnel, *config.Session) {
+	for i := range d.file.Tunnels {
+		t := &d.file.Tunnels[i]
+		if t.Name != tunnel {
+			continue
+		}
+		for j := range t.Sessions {
+			if t.Sessions[j].Name == session {
+				return t, &t.Sessions[j]
+			}
+		}
+	}
+	return nil, nil
+}
+
+// dismiss closes the segment of a session whose peer is gone.
+func (d *daemon) dismiss(session string) {
+	d.mu.Lock()
+	var gone *segment
+	for i, s := range d.segments {
+		if s.name == session {
+			gone = s
+			d.segments = append(d.segments[:i:i], d.segments[i+1:]...)
+			break
+		}
+	}
+	d.mu.Unlock()
+	if gone != nil {
+		gone.close()
+		gone.log.Info("TAP closed, its session is gone")
+	}
+}
+
+// watchLinks takes from the kernel whether TAPs are up, until the daemon closes.
+func (d *daemon) watchLinks() {
+	for d.ctx.Err() == nil {
+		err := link.Watch(d.ctx, func(c link.Change) {
+			d.mu.Lock()
+			var found *segment
+			for _, s := range d.segments {
+				if s.cfg.Name == c.Name {
+					found = s
+				}
+			}
+			d.mu.Unlock()
+			if found != nil && found.session != nil && found.session.Circuit() != nil {
+				found.administrate(c.Up && !c.Deleted)
+			}
+		})
+		if err != nil {
+			d.log.Warn("devices are not watched, trying again", "err", err)
+			pause(d.ctx, time.Second)
+		}
+	}
+}
+
+// do carries out a command.
+func (d *daemon) do(command, name string) error {
+	d.log.Info("command", "command", command, "name", name)
+	switch command {
+	case "up":
+		return d.endpoint.Up(name)
+	case "down":
+		return d.endpoint.Down(name)
+	}
+	return d.endpoint.Roll(name)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"spanwire/cmd/internal/decode"
+	"spanwire/config"
+	"spanwire/l2tpv3/wire"
+)
+
+const decodeHelp = `Decode prints the L2TPv3 control messages of a capture, pcap or pcapng, over UDP port
+1701 and IP protocol 115: a line for the header, then a line for each AVP, with M
+where it is mandatory and H where it was hidden. Cookies are not shown.
+
+With a secret it verifies the Message Digests and shows what is hidden. Where the
+secret was changed give both. Exit code 1 means that a digest is wrong or a message
+malformed. FILE - is standard input.`
+
+const decodeExample = `  tcpdump -w t.pcap udp port 1701
+  spanwire decode t.pcap --secret-file /etc/spanwire/paris.secret
+  tcpdump -U -w - ip proto 115 | spanwire decode -`
+
+func decodeCommand() *cobra.Command {
+	var files, texts []string
+	cmd := &cobra.Command{
+		Use:     "decode FILE",
+		Short:   "Print the control messages of a capture and verify their digests",
+		Long:    decodeHelp,
+		Example: decodeExample,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var secrets []*wire.Secret
+			for _, name := range files {
+				s, err := config.LoadSecret(name)
+				if err != nil {
+					return exit{exitUsage, err}
+				}
+				secrets = append(secrets, s)
+			}
+			for _, text := range texts {
+				secrets = append(secrets, wire.NewSecret([]byte(text)))
+			}
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return exit{exitUsage, err}
+				}
+				defer file.Close()
+				in = file
+			}
+			n, err := decode.Print(cmd.OutOrStdout(), in, secrets)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d packets, %d control messages; digests: %d right, %d wrong, %d not checked; %d malformed\n",
+				n.Packets, n.Messages, n.Right, n.Wrong, n.Unknown, n.Malformed)
+			if n.Wrong > 0 || n.Malformed > 0 {
+				return errors.New("the capture has wrong digests or malformed messages")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVar(&files, "secret-file", nil, "the shared secret is in `FILE`; may be given twice")
+	cmd.Flags().StringArrayVar(&texts, "secret", nil, "the shared `SECRET`, which other users of this machine can see in the list of processes")
+	return cmd
+}
