@@ -337,7 +337,7 @@ func (c *channel) apply(e *control.Event) {
 		log.Debug("dialling", "peer", e.Address.Peer.String())
 	case control.TunnelUp:
 		c.reached(d, e)
-		log.Info("tunnel up", "peer", e.Address.Peer.String(), "host_name", e.Peer.HostName, "router_id", routerID(e.Peer.RouterID),
+		log.Info("tunnel up", "peer", e.Address.Peer.String(), "host_name", e.Peer.HostName, "router_id", RouterID(e.Peer.RouterID),
 			"vendor", e.Peer.VendorName, "window", e.Peer.ReceiveWindow)
 	case control.TunnelMoved:
 		c.reached(d, e)
@@ -390,7 +390,8 @@ func until(at, now time.Time) string {
 	return "in " + at.Sub(now).Round(100*time.Millisecond).String()
 }
 
-func routerID(id uint32) string {
+// RouterID shows a Router ID as the address that it mostly is.
+func RouterID(id uint32) string {
 	return netip.AddrFrom4([4]byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}).String()
 }
 
@@ -455,7 +456,7 @@ func (c *channel) up(s *Session, e *control.Event, log *slog.Logger) {
 
 func (c *channel) down(s *Session, e *control.Event, log *slog.Logger) {
 	c.drop(e.Params.SessionID)
-	former := s != nil && s.up()
+	former := s != nil && s.Up()
 	switch {
 	case former:
 		log.Info("former session closed", "id", e.Params.SessionID)

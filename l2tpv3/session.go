@@ -202,8 +202,8 @@ func (s *Session) sum() dataplane.Stats {
 	return stats
 }
 
-// up reports whether there is a Link to send by.
-func (s *Session) up() bool {
+// Up reports whether there is a Link to send by.
+func (s *Session) Up() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.active != nil

@@ -73,10 +73,10 @@ func inUserNamespace(cmd *cobra.Command) error {
 
 // A site is one side of the demo.
 type site struct {
-	name, peer     string
-	underlay       string // the router's address on the network between
-	lan4, lan6     string // the host's addresses on the LAN
-	tunnel         string // how it comes to be
+	name, peer string
+	underlay   string // the router's address on the network between
+	lan4, lan6 string // the host's addresses on the LAN
+	tunnel     string // how it comes to be
 
 	router, host *netlab.Namespace
 	file, socket string
