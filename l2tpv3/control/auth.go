@@ -109,7 +109,7 @@ func (a *auth) begin(message []byte) Drop {
 // message authenticity and integrity checking MUST be performed before utilizing
 // any information contained within the control message. If the calculation fails,
 // the message MUST be dropped."
-func (a *auth) verify(message []byte, t wire.MessageType) Drop {
+func (a *auth) verify(h wire.ControlHeader, message []byte, t wire.MessageType) Drop {
 	has := wire.HasDigest(message)
 	switch {
 	case !a.enabled && t == wire.TypeSCCRP && len(wire.Nonce(message)) > 0:
@@ -125,6 +125,12 @@ func (a *auth) verify(message []byte, t wire.MessageType) Drop {
 		return DropUnsigned
 	case t == wire.TypeSCCRQ && a.agreed != nil: // come again
 		if _, ok := wire.Verify(message, []*wire.Secret{a.agreed}, nil, nil); !ok {
+			return DropDigest
+		}
+		return accepted
+	case t == wire.TypeStopCCN && a.agreed != nil && h.ConnectionID == 0:
+		// Who does not know our ID has not seen our nonce either.
+		if _, ok := wire.Verify(message, []*wire.Secret{a.agreed}, a.peerNonce, nil); !ok {
 			return DropDigest
 		}
 		return accepted
@@ -172,6 +178,7 @@ const (
 	DropRequest          // an SCCRQ that makes no sense
 	DropVersion2         // an SCCRQ of L2TPv2 alone
 	DropLimit            // an SCCRQ beyond a template's limit
+	DropQueue            // from a peer that lets too much wait for its acknowledgment
 
 	Drops // how many there are
 )
@@ -192,6 +199,7 @@ var dropNames = [Drops]string{
 	DropRequest:     "malformed_request",
 	DropVersion2:    "version_2",
 	DropLimit:       "limit",
+	DropQueue:       "queue",
 }
 
 // String returns the name of the reason's counter.

@@ -32,7 +32,6 @@ type conn struct {
 	sessions map[uint32]*session // by the peer's Session ID, once it is known
 	all      sessionList
 	waiting  sessionList // of all, those not yet established, the oldest first
-	serial   uint32
 
 	heard   time.Time // when the peer was last heard
 	hello   time.Time // when to send a HELLO
@@ -99,7 +98,7 @@ func (l *LCCE) dial(now time.Time, t *tunnel) *conn {
 }
 
 // accept begins a connection that a peer asked for, with an SCCRQ that is
-// authentic.
+// authentic and acceptable.
 func (l *LCCE) accept(now time.Time, t *tunnel, at Address, h wire.ControlHeader, m *wire.SCCRQ, p *wire.Parsed, r request, a auth) *conn {
 	c := l.newConn(t, at, now)
 	a.nonce = c.auth.nonce
@@ -111,12 +110,7 @@ func (l *LCCE) accept(now time.Time, t *tunnel, at Address, h wire.ControlHeader
 	t.incoming++
 	c.learn(&m.LCCE, p.Cisco)
 	c.reliable.Receive(now, h.Ns, h.Nr, false, nil)
-	bad := c.judge()
-	if bad != nil {
-		c.do(now, rcvSCCRQBad, *bad)
-	} else {
-		c.do(now, rcvSCCRQ, wire.Result{})
-	}
+	c.do(now, rcvSCCRQ, wire.Result{})
 	return c
 }
 
@@ -178,8 +172,8 @@ func (c *conn) do(now time.Time, e event, r wire.Result) {
 	case sendStopCCN:
 		if c.peerID == 0 {
 			// The peer has told no ID to which it could be addressed. One
-			// StopCCN tells it, should it have seen the SCCRQ; it cannot
-			// acknowledge, so nothing is waited for.
+			// StopCCN tells it, should it have seen the SCCRQ; there is no
+			// connection yet whose end would have to be sure.
 			c.lcce.farewell(c, r)
 			c.closed(now, former, r.Text(wire.TypeStopCCN), false)
 			c.lcce.remove(c)
@@ -231,17 +225,21 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool) {
 	if byPeer {
 		c.reliable.Abandon()
 	}
-	// RFC 3931 section 3.3.2: "maintain enough control connection state to
-	// properly accept StopCCN retransmissions over at least a full
-	// retransmission cycle". "The recommended time for a full retransmission
-	// cycle is at least 31 seconds".
-	c.linger = now.Add(max(c.reliable.RetransmissionCycle(), leastLinger))
+	c.lingerOn(now)
 	c.lcce.complete(c)
 	for s := range c.all.each {
 		s.gone(now, "the control connection is closed")
 	}
 	clear(c.sessions)
 	c.lcce.closed(now, c, former)
+}
+
+// lingerOn keeps the rest of the connection for a while. RFC 3931 section 3.3.2:
+// "maintain enough control connection state to properly accept StopCCN
+// retransmissions over at least a full retransmission cycle". "The recommended
+// time for a full retransmission cycle is at least 31 seconds".
+func (c *conn) lingerOn(now time.Time) {
+	c.linger = now.Add(max(c.reliable.RetransmissionCycle(), leastLinger))
 }
 
 const leastLinger = 31 * time.Second
@@ -320,15 +318,21 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	if !has && len(message) > wire.ControlHeaderLen {
 		t = 0 // a body without a Message Type in front: Parse tells the peer so
 	}
-	if why := c.auth.verify(message, t); why != accepted {
+	if why := c.auth.verify(h, message, t); why != accepted {
 		l.drop(why)
 		return
 	}
 	if trace := l.cfg.Trace; trace != nil {
 		trace(Traced{false, c.tunnel.cfg.Name, at, message, c.auth.agreed})
 	}
-	zlb := len(message) == wire.ControlHeaderLen
-	verdict := c.reliable.Receive(now, h.Ns, h.Nr, zlb || t == wire.TypeACK, message)
+	ack := len(message) == wire.ControlHeaderLen || t == wire.TypeACK
+	if queued := c.reliable.Stats().Queued; !ack && queued > maxQueued+2*c.cfg.SessionLimit {
+		// A peer that asks and acknowledges nothing. RFC 3931 section 4.2: "A
+		// peer MAY drop messages". What it does acknowledge is taken.
+		l.drop(DropQueue)
+		ack = true
+	}
+	verdict := c.reliable.Receive(now, h.Ns, h.Nr, ack, message)
 	l.wake(c)
 	switch verdict {
 	case reliable.Deliver:
@@ -356,6 +360,10 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	}
 	c.arrange(now)
 }
+
+// maxQueued is how many messages may wait for the peer, beyond two for each session
+// that there may be, until no more of its messages are taken.
+const maxQueued = 1024
 
 // follow takes the peer to be where a new and authentic message came from, as
 // after a NAT has given it another port.
@@ -393,8 +401,12 @@ func (c *conn) deliver(now time.Time, message []byte) {
 		return
 	}
 	if c.state == Idle && c.reason != "" {
-		// Nothing moves a connection that is closed, but that the peer closes
-		// it too.
+		// Nothing moves a connection that is closed. If the peer closes it
+		// too, that may come again, and is to be acknowledged each time.
+		if p.Type == wire.TypeStopCCN {
+			c.byPeer = true
+			c.lingerOn(now)
+		}
 		return
 	}
 	if err != nil {
@@ -409,7 +421,7 @@ func (c *conn) deliver(now time.Time, message []byte) {
 	case *wire.SCCCN:
 		c.do(now, rcvSCCCN, wrongState(p.Type, c.state))
 	case *wire.StopCCN:
-		c.do(now, rcvStopCCN, m.Result)
+		c.stopped(now, m)
 	case *wire.HELLO, nil:
 	default:
 		if c.state != Established {
@@ -424,6 +436,15 @@ func (c *conn) deliver(now time.Time, message []byte) {
 // which RFC 3931 section 7.1 calls invalid.
 func wrongState(t wire.MessageType, s State) wire.Result {
 	return wire.Result{Code: wire.StopStateMachine, Message: fmt.Sprintf("%v in state %v", t, s)}
+}
+
+// stopped takes a StopCCN. One that refuses our SCCRQ may tell the ID by which it
+// can be acknowledged.
+func (c *conn) stopped(now time.Time, m *wire.StopCCN) {
+	if c.peerID == 0 {
+		c.peerID = m.ConnectionID
+	}
+	c.do(now, rcvStopCCN, m.Result)
 }
 
 // reply takes an SCCRP.
@@ -447,7 +468,7 @@ func (c *conn) malformed(now time.Time, p *wire.Parsed, err *wire.Error) {
 	r := wire.Result{Code: wire.StopError, Error: err.Code, Message: err.Text}
 	c.emit(Event{Kind: Noted, Reason: fmt.Sprintf("malformed %v: %s", p.Type, err.Text)})
 	switch {
-	case p.Type.Session() && c.state == Established:
+	case p.Type.Session() && p.Message != nil && c.state == Established:
 		c.malformedSession(now, p, r)
 	case p.Type == wire.TypeSCCRP:
 		if m, ok := p.Message.(*wire.SCCRP); ok && c.state == WaitCtlReply {
@@ -457,8 +478,7 @@ func (c *conn) malformed(now time.Time, p *wire.Parsed, err *wire.Error) {
 	case p.Type == wire.TypeSCCCN:
 		c.do(now, rcvSCCCNBad, r)
 	case p.Type == wire.TypeStopCCN:
-		m := p.Message.(*wire.StopCCN)
-		c.do(now, rcvStopCCN, m.Result)
+		c.stopped(now, p.Message.(*wire.StopCCN))
 	default:
 		c.do(now, localClose, r)
 	}
@@ -485,7 +505,7 @@ func (c *conn) advance(now time.Time) {
 		c.lost(now, "the peer did not complete the connection in time")
 		return
 	case c.state == Established:
-		for s := c.waiting.first; s != nil && !now.Before(s.since.Add(c.cfg.SetupTimeout)); s = c.waiting.first {
+		for s := c.waiting.first; s != nil && !now.Before(s.begun.Add(c.cfg.SetupTimeout)); s = c.waiting.first {
 			s.do(now, s.timeout(), wire.Result{Code: wire.CDNStateMachine, Message: fmt.Sprintf("%v took too long", s.state)})
 		}
 		if !now.Before(c.hello) {
@@ -526,7 +546,7 @@ func (c *conn) arrange(now time.Time) {
 		}
 		at = earliest(at, c.hello)
 		if s := c.waiting.first; s != nil {
-			at = earliest(at, s.since.Add(c.cfg.SetupTimeout))
+			at = earliest(at, s.begun.Add(c.cfg.SetupTimeout))
 		}
 	}
 	c.lcce.timers.set(&c.timer, at)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
@@ -30,6 +31,9 @@ type LCCE struct {
 	halfOpen []*conn
 
 	budgets map[netip.Addr]budget
+	swept   time.Time
+	notes   budget
+	unnoted int // left out since the last note
 	drops   [Drops]uint64
 
 	timers  timers
@@ -200,10 +204,22 @@ func (l *LCCE) farewellFrom(now time.Time, at Address, h wire.ControlHeader, mes
 func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message []byte) {
 	p, err := wire.Parse(message, &wire.Decoding{Lenient: true})
 	m, ok := p.Message.(*wire.SCCRQ)
-	switch {
-	case !ok:
+	if !ok {
 		l.drop(DropRequest)
 		return
+	}
+	var t *tunnel
+	var a auth
+	var why Drop
+	// An ID that is hidden is known when the peer is.
+	if m.ConnectionID == 0 && wire.HasDigest(message) {
+		if t, a, why = l.match(at, m, message); t == nil {
+			l.drop(why)
+			return
+		}
+		m, p, err = reread(t, &a, message)
+	}
+	switch {
 	case m.ConnectionID == 0 && h.Version == 2:
 		l.drop(DropVersion2)
 		return
@@ -216,25 +232,28 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 		c.receive(now, at, h, message)
 		return
 	}
-	t, a, why := l.match(at, m, message)
 	if t == nil {
-		l.drop(why)
-		return
+		if t, a, why = l.match(at, m, message); t == nil {
+			l.drop(why)
+			return
+		}
+		m, p, err = reread(t, &a, message)
 	}
 	if !a.enabled && !l.allow(now, at.Peer.Addr()) {
 		l.drop(DropRate)
 		return
 	}
-	// Now that the message is known to be the peer's, it is read as this peer
-	// is to be taken.
-	d := wire.Decoding{Secret: a.agreed, Lenient: t.cfg.Dialect != IETF}
-	if p, err = wire.Parse(message, &d); p.Message != nil {
-		m = p.Message.(*wire.SCCRQ)
-	}
 	if trace := l.cfg.Trace; trace != nil {
 		trace(Traced{false, t.cfg.Name, at, message, a.agreed})
 	}
 	if !l.tied(now, t, at, m, a) {
+		return
+	}
+	if err != nil {
+		// Of a request that is not acceptable nothing is kept, or strangers
+		// could have us remember and repeat as much as they like.
+		l.emit(Event{Kind: Noted, Tunnel: t.cfg.Name, Address: at, Reason: "malformed SCCRQ: " + err.Text})
+		l.reject(t, at, m, a, wire.Result{Code: wire.StopError, Error: err.Code, Message: err.Text})
 		return
 	}
 	if t.cfg.Many && len(t.instances) >= t.cfg.Limit && t.instances[instanceKey{m.HostName, m.RouterID}] == nil {
@@ -245,11 +264,14 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 		l.drop(DropHalfOpen)
 		l.halfOpen[l.jitter.IntN(len(l.halfOpen))].lost(now, "it made room for another")
 	}
-	c := l.accept(now, t, at, h, m, &p, r, a)
-	if err != nil && c.state == WaitCtlConn {
-		c.do(now, localClose, wire.Result{Code: wire.StopError, Error: err.Code, Message: err.Text})
-	}
-	c.arrange(now)
+	l.accept(now, t, at, h, m, &p, r, a).arrange(now)
+}
+
+// reread reads an SCCRQ that is known to be a tunnel's peer's, as this peer is to
+// be taken.
+func reread(t *tunnel, a *auth, message []byte) (*wire.SCCRQ, wire.Parsed, *wire.Error) {
+	p, err := wire.Parse(message, &wire.Decoding{Secret: a.agreed, Lenient: t.cfg.Dialect != IETF})
+	return p.Message.(*wire.SCCRQ), p, err
 }
 
 // match returns the tunnel whose peer has sent an SCCRQ, with what its messages
@@ -452,8 +474,22 @@ func (l *LCCE) Event() (e Event, ok bool) {
 
 func (l *LCCE) emit(e Event) {
 	e.Time = l.now
+	if e.Kind == Noted {
+		if !l.notes.take(l.now, notesRate) {
+			l.unnoted++
+			return
+		}
+		if l.unnoted > 0 {
+			e.Reason += fmt.Sprintf(" (%d notes before it were left out)", l.unnoted)
+			l.unnoted = 0
+		}
+	}
 	l.events = append(l.events, e)
 }
+
+// notesRate is how many notes there may be a second, and at once: strangers can
+// cause them.
+const notesRate = 20
 
 func (l *LCCE) drop(why Drop) { l.drops[why]++ }
 
@@ -482,10 +518,26 @@ func (l *LCCE) Quiet() bool {
 	return len(l.replies) == 0
 }
 
-// A budget is what a source may still send of SCCRQs, at a time.
+// A budget is how much of something there may still be, at a time.
 type budget struct {
 	left float64
 	at   time.Time
+}
+
+// take takes one, if there is one left. A budget that was never used is full.
+func (b *budget) take(now time.Time, rate float64) bool {
+	if b.at.IsZero() {
+		b.left, b.at = rate, now
+	}
+	if d := now.Sub(b.at); d > 0 {
+		b.left = min(b.left+d.Seconds()*rate, rate)
+		b.at = now
+	}
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
 }
 
 // maxBudgets bounds the sources that are told apart.
@@ -499,37 +551,24 @@ func (l *LCCE) allow(now time.Time, source netip.Addr) bool {
 			source = p.Addr()
 		}
 	}
-	rate := float64(l.cfg.RequestRate)
-	b, ok := l.budgets[source]
-	if !ok {
-		if len(l.budgets) >= maxBudgets {
+	if _, ok := l.budgets[source]; !ok && len(l.budgets) >= maxBudgets {
+		if now.Sub(l.swept) >= time.Second {
 			l.sweep(now)
 		}
 		if len(l.budgets) >= maxBudgets {
 			source = netip.Addr{} // all the others share one
-			if b, ok = l.budgets[source]; !ok {
-				b = budget{rate, now}
-			}
-		} else {
-			b = budget{rate, now}
 		}
 	}
-	if d := now.Sub(b.at); d > 0 {
-		b.left = min(b.left+d.Seconds()*rate, rate)
-		b.at = now
-	}
-	if b.left < 1 {
-		l.budgets[source] = b
-		return false
-	}
-	b.left--
+	b := l.budgets[source]
+	ok := b.take(now, float64(l.cfg.RequestRate))
 	l.budgets[source] = b
-	return true
+	return ok
 }
 
 // sweep forgets the sources that have been silent for long enough to have all of
 // their budget again.
 func (l *LCCE) sweep(now time.Time) {
+	l.swept = now
 	for source, b := range l.budgets {
 		if now.Sub(b.at) >= time.Second {
 			delete(l.budgets, source)

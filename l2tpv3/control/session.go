@@ -15,7 +15,8 @@ type session struct {
 	circuit *circuit
 	role    role
 	state   State
-	since   time.Time
+	begun   time.Time
+	since   time.Time // of the state
 
 	params Params
 	tie    wire.Optional[uint64]
@@ -77,7 +78,7 @@ func (l *sessionList) each(yield func(*session) bool) {
 // newSession returns a session in idle, with what we assign to it.
 func (c *conn) newSession(now time.Time, k *circuit, r role) *session {
 	l := c.lcce
-	s := &session{conn: c, circuit: k, role: r, since: now}
+	s := &session{conn: c, circuit: k, role: r, begun: now, since: now}
 	s.params = Params{
 		SessionID:  l.newID(func(id uint32) bool { return l.sessions[id] != nil || l.reserved[id] }),
 		Pseudowire: k.cfg.Pseudowire,
@@ -168,7 +169,6 @@ func (s *session) status() wire.CircuitStatus {
 
 func (s *session) sendRequest(now time.Time) {
 	k, c := s.circuit, s.conn
-	c.serial++
 	call := wire.CallRequest{
 		LocalSessionID: s.params.SessionID,
 		SerialNumber:   c.lcce.serialNumber(),
@@ -369,7 +369,7 @@ func (c *conn) malformedSession(now time.Time, p *wire.Parsed, r wire.Result) {
 		local, remote = m.LocalSessionID, m.RemoteSessionID
 	}
 	if s := c.find(local, remote); s != nil {
-		if s.params.PeerSessionID == 0 && local != 0 {
+		if s.params.PeerSessionID == 0 && local != 0 && c.sessions[local] == nil {
 			s.name(local)
 		}
 		s.do(now, e, r)

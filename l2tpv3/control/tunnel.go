@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"time"
@@ -39,6 +40,7 @@ type tunnel struct {
 	down     bool // by command
 	since    time.Time
 	redialAt time.Time
+	yielded  bool // to an attempt of the peer's
 	backoff  time.Duration
 	attempts int
 	ups      int
@@ -108,7 +110,16 @@ func (t *tunnel) circuit(now time.Time, endID []byte) *circuit {
 		if !cfg.AnyEndID {
 			continue
 		}
-		k := t.addCircuit(now, cfg, cfg.Name+":"+plain(endID), slices.Clone(endID))
+		name := cfg.Name + ":" + plain(endID)
+		if t.lcce.circuits[t.cfg.Name+"/"+name] != nil { // another of this name
+			h := fnv.New64a()
+			h.Write(endID)
+			name += fmt.Sprintf("~%016x", h.Sum64())
+		}
+		if t.lcce.circuits[t.cfg.Name+"/"+name] != nil {
+			return nil
+		}
+		k := t.addCircuit(now, cfg, name, slices.Clone(endID))
 		k.emit(Event{Kind: SessionAdded})
 		return k
 	}
@@ -158,7 +169,7 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 	former := t.binding.At
 	t.binding = b
 	l.index(t)
-	if !t.cfg.Dial || t.down || b.At == former && t.conn != nil || !b.At.Peer.IsValid() {
+	if !t.cfg.Dial || t.down || b.At == former || !b.At.Peer.IsValid() {
 		return
 	}
 	if t.conn == nil {
@@ -185,9 +196,13 @@ func (t *tunnel) advance(now time.Time) {
 		t.redialAt = time.Time{}
 		switch {
 		case t.down || t.conn != nil || !t.binding.At.Peer.IsValid():
-		case t.incoming > 0: // the peer's own attempt may do
+		case t.incoming > 0 && !t.yielded:
+			// The peer's own attempt may do; once, or whoever begins
+			// connections and completes none could hold ours up.
+			t.yielded = true
 			t.redialAt = now.Add(t.lcce.jittered(t.cfg.RedialMin))
 		default:
+			t.yielded = false
 			t.attempts++
 			t.since = now
 			t.conn = t.lcce.dial(now, t)
@@ -221,8 +236,13 @@ func (l *LCCE) established(now time.Time, c *conn) {
 	if old := t.conn; old != nil && old != c {
 		// A peer that begins anew has lost the connection that it had, or lost
 		// a tie: there is one connection to a peer.
+		const reason = "a newer control connection has taken its place"
+		up := old.state == Established
 		t.conn = nil
-		old.close(now, wire.Result{Code: wire.StopExists, Message: "a newer control connection has taken its place"})
+		old.close(now, wire.Result{Code: wire.StopExists, Message: reason})
+		if up {
+			old.emit(Event{Kind: TunnelDown, Template: t.template, Reason: reason})
+		}
 	}
 	t.conn = c
 	t.redialAt, t.backoff, t.attempts, t.lastError = time.Time{}, 0, 0, ""
@@ -332,6 +352,11 @@ func (l *LCCE) shut(now time.Time, t *tunnel, r wire.Result) {
 	}
 	t.redialAt = time.Time{}
 	t.arrange()
+	for _, c := range slices.Clone(t.lcce.halfOpen) {
+		if c.tunnel == t {
+			c.close(now, r)
+		}
+	}
 	if t.conn != nil {
 		t.conn.close(now, r)
 	}
