@@ -47,6 +47,7 @@ var house = plan{
 		"spanwire/l2tpv3":                  5,
 		"spanwire/config":                  6,
 		"spanwire/cmd/internal/api":        7,
+		"spanwire/cmd/internal/decode":     7,
 		"spanwire/cmd/internal/daemon":     8,
 		"spanwire/cmd/internal/demo":       8,
 		"spanwire/cmd/spanwire":            9,

@@ -228,7 +228,7 @@ hint: paris/office: every frame has another cookie
 func TestStatusAsksDaemon(t *testing.T) {
 	want := fakeStatus(time.Now().UTC().Truncate(time.Second))
 	socket := filepath.Join(t.TempDir(), "lyon.sock")
-	server, err := api.Listen(socket, func() api.Status { return want })
+	server, err := api.Listen(socket, api.Daemon{Status: func() api.Status { return want }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Command bench measures Spanwire next to Linux's own vxlan, each between two
 // network namespaces over a veth pair of its own: TCP with one and four streams,
-// and small frames at the receiver. It needs root and iperf3.
+// and small frames at the receiver; and how fast a responder sets up tunnels and
+// sessions. It needs root and iperf3.
 package main
 
 import (
@@ -59,12 +60,15 @@ func run() error {
 			return blast(os.Args[2:])
 		case "sink":
 			return sink(os.Args[2:])
+		case "dial":
+			return dial(os.Args[2:])
 		}
 	}
 	spanwire := flag.String("spanwire", "bin/spanwire", "the `binary` to measure")
 	rounds := flag.Int("rounds", 3, "`rounds`, of which the median is taken")
 	length := flag.Duration("length", 3*time.Second, "`duration` of one measurement")
 	asJSON := flag.String("json", "", "also write the results to this `file`")
+	only := flag.String("only", "", "measure `what` alone: throughput or setup")
 	flag.Parse()
 	if _, err := exec.LookPath("iperf3"); err != nil {
 		return errors.New("iperf3 is missing: install it (Debian: iperf3)")
@@ -74,12 +78,38 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	results := map[string]any{}
+	if *only != "setup" {
+		if err := throughput(dir, *spanwire, *rounds, *length, results); err != nil {
+			return err
+		}
+	}
+	if *only != "throughput" {
+		all, err := setUps(dir, *spanwire)
+		if err != nil {
+			return err
+		}
+		printSetUps(os.Stdout, all)
+		results["set-up"] = all
+	}
+	if *asJSON == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*asJSON, append(text, '\n'), 0o644)
+}
+
+// throughput measures all ways of carrying frames.
+func throughput(dir, spanwire string, rounds int, length time.Duration, results map[string]any) error {
 	lab, err := netlab.New()
 	if err != nil {
 		return err
 	}
 	defer lab.Close()
-	rows, err := build(lab, dir, *spanwire)
+	rows, err := build(lab, dir, spanwire)
 	defer func() {
 		for _, r := range rows {
 			for _, p := range r.stop {
@@ -92,14 +122,14 @@ func run() error {
 		return err
 	}
 	tests := []test{
-		{"TCP x1", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 1, *length) }},
-		{"TCP x4", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 4, *length) }},
-		{"small frames", "kpps", func(r *row) (float64, error) { return small(r, *length) }},
+		{"TCP x1", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 1, length) }},
+		{"TCP x4", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 4, length) }},
+		{"small frames", "kpps", func(r *row) (float64, error) { return small(r, length) }},
 	}
-	for round := range *rounds {
+	for round := range rounds {
 		for _, t := range tests {
 			for _, r := range rows {
-				fmt.Fprintf(os.Stderr, "\rround %d of %d: %s over %-16s", round+1, *rounds, t.name, r.name)
+				fmt.Fprintf(os.Stderr, "\rround %d of %d: %s over %-16s", round+1, rounds, t.name, r.name)
 				v, err := t.run(r)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", r.name, t.name, err)
@@ -110,18 +140,10 @@ func run() error {
 	}
 	fmt.Fprint(os.Stderr, "\r\033[K")
 	print(os.Stdout, rows, tests)
-	if *asJSON == "" {
-		return nil
-	}
-	results := map[string]map[string][]float64{}
 	for _, r := range rows {
 		results[r.name] = r.results
 	}
-	text, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*asJSON, append(text, '\n'), 0o644)
+	return nil
 }
 
 // build makes all rows and waits until each carries something.

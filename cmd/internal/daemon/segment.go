@@ -9,9 +9,7 @@ import (
 	"spanwire/bridge"
 	"spanwire/bridge/tap"
 	"spanwire/config"
-	"spanwire/cookie"
 	"spanwire/l2tpv3"
-	"spanwire/l2tpv3/dataplane"
 )
 
 // How long a TAP that is lost stays so at least, which doubles up to the second
@@ -29,18 +27,8 @@ func FirstMTU(t *config.Tunnel, s *config.Session) int {
 		return s.MTU
 	}
 	v6, known := t.V6()
-	return l2tpv3.InterfaceMTU(1500, Expected(s), t.Encap(), v6 || !known)
-}
-
-// Expected returns a session's parameters as far as the configuration tells them:
-// of a dynamic one it takes the peer to ask for what we ask for.
-func Expected(s *config.Session) *dataplane.Params {
-	p := s.Params
-	if k := s.Circuit; k != nil {
-		p.SendCookie, _ = cookie.FromBytes(make([]byte, k.CookieSize))
-		p.PeerSublayer, p.PeerSequencing = k.Sublayer, k.Sequencing
-	}
-	return &p
+	p := s.Assumed()
+	return l2tpv3.InterfaceMTU(1500, &p, t.Encap(), v6 || !known)
 }
 
 // A segment is the local end of a session: a TAP, which is opened again when it

@@ -179,7 +179,7 @@ control   = %q
 [tunnel.%s]
 mode   = %q
 local  = "%s:1701"
-peer   = "%s:1701"
+peer   = "%s"
 secret = %q
 
 [tunnel.%s.session.office]

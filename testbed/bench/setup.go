@@ -1,0 +1,320 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
+	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/transport"
+	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
+	"spanwire/testbed/netlab"
+)
+
+// A load is how many tunnels and sessions are set up with a responder, which is a
+// process of its own.
+type load struct {
+	Name        string
+	Tunnels     int
+	Sessions    int // of each tunnel
+	Outstanding int // requests of each tunnel without a reply
+	Secret      bool
+	TAPs        bool
+}
+
+var loads = []load{
+	{Name: "100 tunnels of 100 sessions", Tunnels: 100, Sessions: 100, Outstanding: 4},
+	{Name: "the same with a secret", Tunnels: 100, Sessions: 100, Outstanding: 4, Secret: true},
+	{Name: "10,000 tunnels at once, with a secret", Tunnels: 10000, Secret: true},
+	{Name: "10 tunnels of 50 sessions with a TAP each", Tunnels: 10, Sessions: 50, Outstanding: 4, TAPs: true},
+}
+
+// A setUp is what a load came to.
+type setUp struct {
+	Load           string
+	TunnelSeconds  float64 // until all tunnels were up
+	SessionSeconds float64 // until all sessions were
+	TunnelRate     float64 // a second
+	SessionRate    float64
+	P50, P99       float64 // ms from a session's request until it is established
+	ResponderCPU   float64 // us for each session, or for each tunnel where there are none
+	Memory         float64 // octets of the responder's process for each session, or tunnel
+}
+
+const setUpSecret = "bench"
+
+// setUps measures all loads.
+func setUps(dir, binary string) (all []setUp, _ error) {
+	for _, l := range loads {
+		fmt.Fprintf(os.Stderr, "\r\033[Kset-up: %s", l.Name)
+		s, err := l.measure(dir, binary)
+		if err != nil {
+			return all, fmt.Errorf("set-up of %s: %w", l.Name, err)
+		}
+		all = append(all, s)
+	}
+	fmt.Fprint(os.Stderr, "\r\033[K")
+	return all, nil
+}
+
+// measure runs a responder and, in a process of its own, who dials.
+func (l load) measure(dir, binary string) (s setUp, err error) {
+	lab, err := netlab.New()
+	if err != nil {
+		return s, err
+	}
+	defer lab.Close()
+	n, err := lab.Namespace("set-up")
+	if err != nil {
+		return s, err
+	}
+	secret, tap := "", ""
+	if l.Secret {
+		secret = fmt.Sprintf("secret = %q\n", setUpSecret)
+	}
+	if l.TAPs {
+		tap = "tap = \"t{n}\"\n"
+	}
+	file := filepath.Join(dir, "responder.toml")
+	text := fmt.Sprintf(`[node]
+hostname = "responder"
+control = %q
+request_rate = 100000
+[tunnel.any]
+mode = "accept"
+local = "127.0.0.1:1701"
+peer = "any"
+peer_limit = 20000
+%s[tunnel.any.session.s]
+any_end_id = true
+%s`, filepath.Join(dir, "responder.sock"), secret, tap)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return s, err
+	}
+	responder := exec.Command(binary, "run", "-c", file, "--log-level", "error")
+	responder.Stderr = os.Stderr
+	if err := n.Start(responder); err != nil {
+		return s, err
+	}
+	defer responder.Wait()
+	defer responder.Process.Signal(syscall.SIGTERM)
+	time.Sleep(500 * time.Millisecond)
+	before, err := usage(responder.Process.Pid)
+	if err != nil {
+		return s, err
+	}
+	order, err := json.Marshal(l)
+	if err != nil {
+		return s, err
+	}
+	dialler := exec.Command("/proc/self/exe", "dial", string(order))
+	dialler.Stderr = os.Stderr
+	out := new(strings.Builder)
+	dialler.Stdout = out
+	hold, err := dialler.StdinPipe() // it keeps all up until this is closed
+	if err != nil {
+		return s, err
+	}
+	if err := n.Start(dialler); err != nil {
+		return s, err
+	}
+	for end := time.Now().Add(2 * time.Minute); !strings.HasSuffix(out.String(), "\n"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return s, errors.Join(errors.New("no end of it within two minutes"), dialler.Process.Kill(), dialler.Wait())
+		}
+	}
+	after, err := usage(responder.Process.Pid)
+	hold.Close()
+	if err := errors.Join(err, dialler.Wait()); err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal([]byte(out.String()), &s); err != nil {
+		return s, err
+	}
+	things := float64(max(l.Tunnels*l.Sessions, l.Tunnels))
+	s.ResponderCPU = (after.cpu - before.cpu).Seconds() * 1e6 / things
+	s.Memory = float64(after.memory-before.memory) / things
+	return s, nil
+}
+
+// A used is what a process has used.
+type used struct {
+	cpu    time.Duration
+	memory int // octets resident
+}
+
+func usage(pid int) (u used, _ error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return u, err
+	}
+	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	const utime, stime, rss, tick = 11, 12, 21, 10 * time.Millisecond
+	user, _ := strconv.Atoi(f[utime])
+	system, _ := strconv.Atoi(f[stime])
+	pages, _ := strconv.Atoi(f[rss])
+	return used{time.Duration(user+system) * tick, pages * os.Getpagesize()}, nil
+}
+
+// dial is the process that dials: it sets all up, prints what it took, and keeps it
+// up until its standard input ends.
+func dial(args []string) error {
+	var l load
+	if err := json.Unmarshal([]byte(args[0]), &l); err != nil {
+		return err
+	}
+	d := &dialler{load: l, tunnelsUp: make(chan struct{}, l.Tunnels), began: make(map[string]time.Time), next: make(map[string]int), done: make(chan struct{})}
+	d.Endpoint = l2tpv3.New(nowhere{}, slog.New(slog.DiscardHandler), control.Config{
+		HostName: "dialler", RouterID: 1, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, Active: true,
+	})
+	d.Notify(d.take)
+	s := setUp{Load: l.Name}
+	began := time.Now()
+	for i := range l.Tunnels {
+		if err := d.add(i); err != nil {
+			return err
+		}
+	}
+	for range l.Tunnels {
+		<-d.tunnelsUp
+	}
+	s.TunnelSeconds = time.Since(began).Seconds()
+	s.TunnelRate = float64(l.Tunnels) / s.TunnelSeconds
+	if l.Sessions > 0 {
+		began = time.Now()
+		for i := range l.Tunnels {
+			for range l.Outstanding {
+				d.ask(tunnelName(i))
+			}
+		}
+		<-d.done
+		s.SessionSeconds = time.Since(began).Seconds()
+		s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
+		slices.Sort(d.took)
+		s.P50 = float64(d.took[len(d.took)/2].Microseconds()) / 1000
+		s.P99 = float64(d.took[len(d.took)*99/100].Microseconds()) / 1000
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(s); err != nil {
+		return err
+	}
+	io.Copy(io.Discard, os.Stdin)
+	d.Close()
+	return nil
+}
+
+// A dialler sets up a load.
+type dialler struct {
+	*l2tpv3.Endpoint
+	load      load
+	tunnelsUp chan struct{}
+	done      chan struct{}
+
+	mu    sync.Mutex
+	began map[string]time.Time // of each session that is asked for
+	next  map[string]int       // of each tunnel
+	took  []time.Duration
+}
+
+func tunnelName(i int) string { return fmt.Sprintf("t%d", i) }
+
+// add adds a tunnel with sessions that wait to be asked for.
+func (d *dialler) add(i int) error {
+	cfg := l2tpv3.DynamicConfig{
+		TunnelConfig: l2tpv3.TunnelConfig{
+			Name:   tunnelName(i),
+			Socket: transport.Config{Local: netip.MustParseAddrPort("127.0.0.2:1701")},
+			Peer:   l2tpv3.Host{Addr: netip.MustParseAddr("127.0.0.1"), Port: wire.Port},
+		},
+		Control: control.TunnelConfig{Dial: true, HostName: tunnelName(i), RouterID: uint32(i + 1)},
+	}
+	if d.load.Secret {
+		cfg.Control.Secrets = []*wire.Secret{wire.NewSecret([]byte(setUpSecret))}
+	}
+	for j := range d.load.Sessions {
+		name := fmt.Sprintf("s%d", j)
+		cfg.Circuits = append(cfg.Circuits, l2tpv3.Circuit{CircuitConfig: control.CircuitConfig{
+			Name: name, RemoteEndID: []byte(name), Pseudowire: pseudowire.Ethernet, CookieSize: 8, Initiate: true}})
+	}
+	if _, err := d.AddDynamic(cfg); err != nil {
+		return err
+	}
+	for j := range d.load.Sessions {
+		if err := d.Down(fmt.Sprintf("%s/s%d", cfg.Name, j)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks for the next session of a tunnel, if there is one more.
+func (d *dialler) ask(tunnel string) {
+	d.mu.Lock()
+	j := d.next[tunnel]
+	d.next[tunnel]++
+	name := fmt.Sprintf("%s/s%d", tunnel, j)
+	if j < d.load.Sessions {
+		d.began[name] = time.Now()
+	}
+	d.mu.Unlock()
+	if j < d.load.Sessions {
+		d.Up(name)
+	}
+}
+
+func (d *dialler) take(e l2tpv3.Event) {
+	switch e.Kind {
+	case control.TunnelUp:
+		d.tunnelsUp <- struct{}{}
+	case control.SessionUp:
+		d.mu.Lock()
+		d.took = append(d.took, time.Since(d.began[e.Session]))
+		all := len(d.took) == d.load.Tunnels*d.load.Sessions
+		d.mu.Unlock()
+		if all {
+			close(d.done)
+		}
+		d.ask(e.Tunnel)
+	}
+}
+
+// nowhere is a plane that carries nothing: no frame is sent.
+type nowhere struct{}
+
+func (nowhere) Open(dataplane.Params) (dataplane.Link, error)  { return nowhere{}, nil }
+func (nowhere) NewReceiver(*transport.Conn) dataplane.Receiver { return nowhere{} }
+func (nowhere) Drop(pseudowire.Drop)                           {}
+func (nowhere) Drops() (n [pseudowire.Drops]uint64)            { return n }
+func (nowhere) Send([]pseudowire.Frame) int                    { return 0 }
+func (nowhere) Attach(func([]pseudowire.Frame) int)            {}
+func (nowhere) SetPath(*transport.Conn, *transport.Path)       {}
+func (nowhere) Stats() (s dataplane.Stats)                     { return s }
+func (nowhere) Close()                                         {}
+func (nowhere) Receive(*transport.Datagram, uint32)            {}
+func (nowhere) Flush(time.Time) (next time.Time)               { return next }
+
+// printSetUps prints what the loads came to.
+func printSetUps(w io.Writer, all []setUp) {
+	fmt.Fprintf(w, "\n%-44s  %10s  %10s  %8s  %8s  %12s  %10s\n", "set-up, as responder", "tunnels/s", "sessions/s", "p50 ms", "p99 ms", "CPU us each", "octets each")
+	for _, s := range all {
+		rate, p50, p99 := "-", "-", "-"
+		if s.SessionRate > 0 {
+			rate, p50, p99 = fmt.Sprintf("%.0f", s.SessionRate), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99)
+		}
+		fmt.Fprintf(w, "%-44s  %10.0f  %10s  %8s  %8s  %12.1f  %10.0f\n", s.Load, s.TunnelRate, rate, p50, p99, s.ResponderCPU, s.Memory)
+	}
+}
