@@ -107,6 +107,9 @@ func (k *circuit) retry(at time.Time) {
 // before it goes on to receive for a while.
 func (k *circuit) up(now time.Time, s *session) {
 	e := Event{Kind: SessionUp, Status: k.peerStatus}
+	if f := k.active; f != nil && f != s && f.state != Established {
+		f.do(now, localClose, takenOver) // for nothing was ever sent by it
+	}
 	if f := k.active; f != nil && f != s {
 		e.Former = f.params.SessionID
 		if k.former != nil {
@@ -159,6 +162,9 @@ func (k *circuit) lost(now time.Time, s *session, reason string) {
 		if s.opened {
 			s.emit(Event{Kind: SessionDown, Reason: reason})
 		}
+		if s.gave {
+			break // to one that takes over itself
+		}
 		k.emit(Event{Kind: Noted, Reason: "no other session takes over: " + reason})
 		if k.cfg.CookieLifetime > 0 && k.rollAt.IsZero() {
 			k.rollAt = now.Add(k.tunnel.lcce.jittered(max(k.cfg.CookieLifetime, leastRoll)))
@@ -181,11 +187,14 @@ func (k *circuit) lost(now time.Time, s *session, reason string) {
 const leastRoll = time.Minute
 
 func (k *circuit) lostActive(now time.Time, s *session, reason string) {
-	if s.state == Established || now.Sub(k.since) > k.tunnel.cfg.RedialMax {
+	if !s.lasted.IsZero() && now.Sub(s.lasted) > k.tunnel.cfg.RedialMax {
 		k.backoff = 0
 	}
 	k.active, k.rollAt = k.next, time.Time{}
 	k.next = nil
+	if s.gave {
+		return // to one that is about to begin
+	}
 	k.lastError, k.since = reason, now
 	c := k.tunnel.conn
 	if k.active == nil && k.cfg.Initiate && !k.down && c != nil && c.state == Established {
@@ -208,7 +217,14 @@ func (k *circuit) hears(s *session, status wire.CircuitStatus) {
 func (k *circuit) set(now time.Time, status wire.CircuitStatus) {
 	k.status = status
 	for _, s := range [...]*session{k.active, k.next} {
-		if s != nil {
+		switch {
+		case s == nil:
+		case s.role == ocrqRecipient && s.state == Established && status&wire.CircuitActive == 0:
+			// RFC 3931 section 7.4.2: "If the call is disconnected because the
+			// circuit transitions to a "disconnected" or "down" state, the LAC
+			// MUST send a CDN to the peer and return to idle state."
+			s.do(now, localClose, wire.Result{Code: wire.CDNCarrier})
+		default:
 			s.tell(now)
 		}
 	}

@@ -71,6 +71,7 @@ func (l *LCCE) newConn(t *tunnel, at Address, now time.Time) *conn {
 	c.auth = newAuth(cfg, l.cfg.Random)
 	c.dialect.cisco = cfg.Dialect == Cisco
 	c.sessions = make(map[uint32]*session)
+	c.waiting.kind = 1 // the list of all has the other links
 	l.conns[c.id] = c
 	return c
 }

@@ -22,6 +22,8 @@ type session struct {
 	tie    wire.Optional[uint64]
 	told   wire.CircuitStatus // the status that the peer knows
 	opened bool               // SessionOpen was emitted
+	lasted time.Time          // since when it is established; zero: it never was
+	gave   bool               // it gave way to the peer's request
 
 	links [2]struct{ prev, next *session }
 }
@@ -146,7 +148,7 @@ func (s *session) do(now time.Time, e event, r wire.Result) {
 		if e == rcvCDN {
 			reason = "closed by peer: " + reason
 		} else if r == (wire.Result{}) {
-			reason = "gave way"
+			reason = "gave way to the peer's request"
 		}
 		s.gone(now, reason)
 	}
@@ -246,6 +248,7 @@ func (s *session) open(now time.Time) {
 // up makes the session the one to send by.
 func (s *session) up(now time.Time) {
 	s.conn.waiting.remove(s)
+	s.lasted = now
 	s.open(now)
 	s.circuit.up(now, s)
 	s.tell(now)
@@ -395,7 +398,10 @@ func (c *conn) call(now time.Time, t wire.MessageType, m *wire.CallRequest, phys
 	}
 	k, r := c.judgeCall(now, m)
 	if r == nil && k.pending() != nil {
-		r = c.tied(now, k, m)
+		if r = c.tied(now, k, m); r == nil {
+			// With the session that gave way its circuit may have gone.
+			k, r = c.judgeCall(now, m)
+		}
 	}
 	if r == nil && k.next != nil {
 		r = &wire.Result{Code: wire.CDNTemporary, Message: "another session for it is being set up"}
@@ -435,16 +441,24 @@ func (c *conn) judgeCall(now time.Time, m *wire.CallRequest) (*circuit, *wire.Re
 	if c.all.count >= c.cfg.SessionLimit {
 		return nil, &wire.Result{Code: wire.CDNError, Error: wire.ErrorResources, Message: fmt.Sprintf("%d sessions are the limit here", c.cfg.SessionLimit)}
 	}
-	k := c.tunnel.circuit(now, m.RemoteEndID)
+	k, cfg := c.tunnel.called(m.RemoteEndID)
 	switch {
-	case k == nil:
+	case cfg == nil:
 		return nil, &wire.Result{Code: wire.CDNPermanent, Message: "no session with Remote End ID " + wire.EndID(m.RemoteEndID) + " here"}
-	case k.cfg.Pseudowire != m.PseudowireType:
-		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: fmt.Sprintf("%s is %v here", wire.EndID(m.RemoteEndID), k.cfg.Pseudowire)}
-	case k.down:
+	case cfg.Pseudowire != m.PseudowireType:
+		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: fmt.Sprintf("%s is %v here", wire.EndID(m.RemoteEndID), cfg.Pseudowire)}
+	case k != nil && k.down:
 		return nil, &wire.Result{Code: wire.CDNAdministrative, Message: "down by command"}
 	}
-	return k, k.judge(m.Cookie, m.Sublayer)
+	if r := cfg.judge(m.Cookie, m.Sublayer); r != nil {
+		return nil, r
+	}
+	if k == nil {
+		if k = c.tunnel.make(now, cfg, m.RemoteEndID); k == nil {
+			return nil, &wire.Result{Code: wire.CDNTemporary, Message: "another session has its name here"}
+		}
+	}
+	return k, nil
 }
 
 func contains(all []pseudowire.Type, t pseudowire.Type) bool {
@@ -467,10 +481,10 @@ func unsequenced(s pseudowire.Sublayer, q pseudowire.Sequencing) *wire.Result {
 }
 
 // judge reports why what a peer asks for cannot be used, nil if it can.
-func (k *circuit) judge(c cookie.Cookie, s pseudowire.Sublayer) *wire.Result {
+func (k *CircuitConfig) judge(c cookie.Cookie, s pseudowire.Sublayer) *wire.Result {
 	switch {
-	case c.Len() < k.cfg.PeerCookieSize:
-		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("the peer assigned a cookie of %v, want %d", c, k.cfg.PeerCookieSize)}
+	case c.Len() < k.PeerCookieSize:
+		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("the peer assigned a cookie of %v, want %d", c, k.PeerCookieSize)}
 	case s > pseudowire.DefaultSublayer:
 		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("unknown L2-specific %v", s)}
 	}
@@ -486,12 +500,15 @@ func (c *conn) tied(now time.Time, k *circuit, m *wire.CallRequest) *wire.Result
 		s.do(now, rcvRequestBeaten, wire.Result{})
 		return &wire.Result{Code: wire.CDNTieBreaker}
 	case lost:
+		s.gave = true
 		s.do(now, rcvRequestLost, wire.Result{})
-		k.retry(time.Time{})
 		return nil
 	case equal:
+		s.gave = true
 		s.do(now, rcvRequestLost, wire.Result{})
-		k.retry(now.Add(c.lcce.jittered(tieRestart)))
+		if k.cfg.Initiate {
+			k.retry(now.Add(c.lcce.jittered(tieRestart)))
+		}
 		return &wire.Result{}
 	}
 	// RFC 3931 section 5.4.4: "If neither side issues a tie breaker, then both
@@ -549,7 +566,7 @@ func (c *conn) replied(now time.Time, t wire.MessageType, m *wire.CallReply) {
 	s.params.TxSpeed, s.params.RxSpeed, s.params.PhysicalChannel = m.TxSpeed, m.RxSpeed, m.PhysicalChannelID
 	r := unsequenced(m.Sublayer, m.Sequencing)
 	if r == nil {
-		r = s.circuit.judge(m.Cookie, m.Sublayer)
+		r = s.circuit.cfg.judge(m.Cookie, m.Sublayer)
 	}
 	if r != nil {
 		s.do(now, rcvReplyBad, *r)
@@ -584,7 +601,7 @@ func (c *conn) connected(now time.Time, t wire.MessageType, m *wire.CallConnecte
 	}
 	r := unsequenced(s.params.PeerSublayer, s.params.PeerSequencing)
 	if r == nil {
-		r = s.circuit.judge(s.params.SendCookie, s.params.PeerSublayer)
+		r = s.circuit.cfg.judge(s.params.SendCookie, s.params.PeerSublayer)
 	}
 	if r != nil {
 		s.do(now, rcvConnectedBad, *r)

@@ -99,31 +99,34 @@ func (t *tunnel) addCircuit(now time.Time, cfg *CircuitConfig, name string, endI
 	return k
 }
 
-// circuit returns the circuit that a peer calls by a Remote End ID, made for it
-// where a template says so; nil: there is none.
-func (t *tunnel) circuit(now time.Time, endID []byte) *circuit {
+// called returns what a peer calls by a Remote End ID: a circuit, or the template
+// of which one can be made; neither: there is nothing.
+func (t *tunnel) called(endID []byte) (*circuit, *CircuitConfig) {
 	if k := t.byEnd[string(endID)]; k != nil {
-		return k
+		return k, k.cfg
 	}
 	for i := range t.cfg.Circuits {
-		cfg := &t.cfg.Circuits[i]
-		if !cfg.AnyEndID {
-			continue
+		if cfg := &t.cfg.Circuits[i]; cfg.AnyEndID {
+			return nil, cfg
 		}
-		name := cfg.Name + ":" + plain(endID)
-		if t.lcce.circuits[t.cfg.Name+"/"+name] != nil { // another of this name
-			h := fnv.New64a()
-			h.Write(endID)
-			name += fmt.Sprintf("~%016x", h.Sum64())
-		}
-		if t.lcce.circuits[t.cfg.Name+"/"+name] != nil {
-			return nil
-		}
-		k := t.addCircuit(now, cfg, name, slices.Clone(endID))
-		k.emit(Event{Kind: SessionAdded})
-		return k
 	}
-	return nil
+	return nil, nil
+}
+
+// make makes a circuit of a template, nil if there is no name for it.
+func (t *tunnel) make(now time.Time, cfg *CircuitConfig, endID []byte) *circuit {
+	name := cfg.Name + ":" + plain(endID)
+	if t.lcce.circuits[t.cfg.Name+"/"+name] != nil { // another of this name
+		h := fnv.New64a()
+		h.Write(endID)
+		name += fmt.Sprintf("~%016x", h.Sum64())
+	}
+	if t.lcce.circuits[t.cfg.Name+"/"+name] != nil {
+		return nil
+	}
+	k := t.addCircuit(now, cfg, name, slices.Clone(endID))
+	k.emit(Event{Kind: SessionAdded})
+	return k
 }
 
 // plain makes a name of a Remote End ID that can stand in a path and in a log.
