@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"spanwire/l2tpv3"
@@ -26,6 +27,8 @@ type File struct {
 	Node     Node
 	Tunnels  []Tunnel
 	Warnings []Problem // what works but should not stay so
+
+	inline bool // it holds a secret of control connections, not only their files' names
 }
 
 // A Node is this machine.
@@ -35,19 +38,32 @@ type Node struct {
 	Control   string     // path of the control socket
 	LogFormat string     // text or json
 	LogLevel  string     // debug, info, warn or error
+
+	HalfOpen    int // as control.Config has them
+	RequestRate int
 }
 
 // A Tunnel is a tunnel with its sessions.
 type Tunnel struct {
-	Mode string // static
-	l2tpv3.TunnelConfig
+	Mode                string // static, dial or accept
+	l2tpv3.TunnelConfig        // that of Dynamic, if there is one
+	// Dynamic is how a control connection is set up; nil: there is none. Its
+	// Circuits are those of the Sessions, in their order.
+	Dynamic  *l2tpv3.DynamicConfig
 	Sessions []Session
 }
 
 // A Session is a session with its local segment.
 type Session struct {
+	// Params are, with a Circuit, those that we ask for: without IDs and
+	// cookies, and the peer's as ours.
 	l2tpv3.SessionConfig
-	TAP       string
+	Circuit *l2tpv3.Circuit // of a tunnel's Dynamic; nil: the session is static
+
+	TAP        string // empty: none, with a Circuit alone
+	TAPPattern bool   // TAP is for ExpandTAP: the session is a template
+	Carrier    string // of the TAP: "follow", as long as the session is up, or "always"
+
 	Bridge    string           // empty: none
 	MTU       int              // 0: as the path allows
 	MAC       net.HardwareAddr // nil: derived from the names
@@ -98,26 +114,31 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && f.secret() {
+	if mode, secret := info.Mode().Perm(), f.secret(); mode&0o077 != 0 && secret != "" {
 		f.Warnings = append([]Problem{{File: path, Text: fmt.Sprintf(
-			"found mode %04o, by which others can read the cookies in it, want 0600", mode)}}, f.Warnings...)
+			"found mode %04o, by which others can read the %s in it, want 0600", mode, secret)}}, f.Warnings...)
 	}
 	return f, nil
 }
 
-// secret reports whether the file holds any cookie.
-func (f *File) secret() bool {
-	for _, t := range f.Tunnels {
-		for _, s := range t.Sessions {
-			if s.Params.ReceiveCookie.Len()+s.Params.SendCookie.Len() > 0 {
-				return true
-			}
-		}
+// secret tells what is in the file that others shall not read; "": nothing.
+func (f *File) secret() string {
+	var found []string
+	if f.inline {
+		found = append(found, "secrets")
 	}
-	return false
+	if slices.ContainsFunc(f.Tunnels, func(t Tunnel) bool {
+		return slices.ContainsFunc(t.Sessions, func(s Session) bool {
+			return s.Params.ReceiveCookie.Len()+s.Params.SendCookie.Len() > 0
+		})
+	}) {
+		found = append(found, "cookies")
+	}
+	return strings.Join(found, " and ")
 }
 
-// Parse reads a file's text; name stands in the problems.
+// Parse reads a file's text; name stands in the problems, and the files of secrets
+// that the text names are looked for from where it is.
 func Parse(name string, text []byte) (*File, error) {
 	p := newParser(name)
 	if !p.decode(string(text)) {

@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 
+	"spanwire/cookie"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
@@ -71,7 +72,7 @@ func TestGood(t *testing.T) {
 // TestFull reads every key at another value than its default.
 func TestFull(t *testing.T) {
 	f, err := Parse("f.toml", []byte(`
-node = { hostname = "lyon", router_id = "192.0.2.1", control = "/s", log_format = "json", log_level = "debug" }
+node = { hostname = "lyon", router_id = "192.0.2.1", control = "/s", log_format = "json", log_level = "debug", half_open = 5, request_rate = 6 }
 [tunnel.paris]
 mode = "static"
 encap = "udp"
@@ -103,7 +104,7 @@ addresses = ["198.51.100.1/24", "2001:db8::1/64"]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Node{"lyon", netip.MustParseAddr("192.0.2.1"), "/s", "json", "debug"}); f.Node != want {
+	if want := (Node{"lyon", netip.MustParseAddr("192.0.2.1"), "/s", "json", "debug", 5, 6}); f.Node != want {
 		t.Errorf("node %+v, want %+v", f.Node, want)
 	}
 	tunnel := f.Tunnels[0]
@@ -193,14 +194,21 @@ func TestBad(t *testing.T) {
 		{hostname, `router_id = "2001:db8::1"`, 2, `node: router_id: found "2001:db8::1", want an IPv4 address: "192.0.2.1"`},
 		{hostname, `control = "here"`, 2, `node: control: found "here", want an absolute path of at most 107 octets`},
 		{hostname, `log_format = "xml"`, 2, `node: log_format: found "xml", want "text" or "json"`},
+		{hostname, `half_open = 0`, 2, `node: half_open: found 0, want integer from 1 to 1000000`},
+		{hostname, `request_rate = 1000001`, 2, `node: request_rate: found 1000001, want integer from 1 to 1000000`},
 		{hostname, `log_level = "loud"`, 2, `node: log_level: found "loud", want "debug" or "info" or "warn" or "error"`},
 		{"[node]", "[nod]", 1, `nod: unknown key, want "node"?`},
 		{"[node]\n" + hostname, `node = 5`, 1, `node: found integer, want [node]`},
 
 		{encap, `encap = "gre"`, 5, paris + `encap: found "gre", want "udp" or "ip"`},
-		{encap, `mode = "dial"`, 5, paris + `mode: found "dial", not supported yet, want "static"`},
-		{encap, `mode = "accept"`, 5, paris + `mode: found "accept", not supported yet, want "static"`},
-		{encap, `mode = "fixed"`, 5, paris + `mode: found "fixed", want "static"`},
+		{encap, `mode = "fixed"`, 5, paris + `mode: found "fixed", want "static" or "dial" or "accept"`},
+		{encap, `mode = 1`, 5, paris + `mode: found integer 1, want string`},
+		{encap, `hello = "60s"`, 5, paris + `hello: found in mode "static", want mode "dial" or "accept" for it`},
+		{encap, `tie_breaker = false`, 5, paris + `tie_breaker: found in mode "static", want mode "dial" for it`},
+		{encap, `secret = "abracadabra"`, 5, paris + `secret: found in mode "static", want mode "dial" or "accept" for it`},
+		{encap, `peer_limit = 1`, 5, paris + `peer_limit: found in mode "static", want mode "accept" for it`},
+		{peer, `"any"`, 7, paris + `peer: found "any", ` + wantPeer},
+		{"[tunnel.paris]", "[tunnel.paris.x]\n[tunnel.paris]", 4, paris + `x: unknown key`},
 		{encap, `dscp = 64`, 5, paris + `dscp: found 64, want integer from 0 to 63`},
 		{encap, `dscp = 1.5`, 5, paris + `dscp: found float 1.5, want integer`},
 		{encap, `ttl = 256`, 5, paris + `ttl: found 256, want integer from 0 to 255`},
@@ -235,6 +243,8 @@ func TestBad(t *testing.T) {
 		{sublayer, `sequencing = "some"`, 14, office + `sequencing: found "some", want "none" or "non-ip" or "all"`},
 		{sublayer, `reorder_timeout = "5ms"`, 14, office + `reorder_timeout: found "5ms", want sequencing with it: there is nothing to order by`},
 		{sublayer, `reorder_timeout = "2s"`, 14, office + `reorder_timeout: found "2s", want a duration from "0s" to "1s"`},
+		{sublayer, `cookie_size = 8`, 14, office + `cookie_size: found in mode "static", want mode "dial" or "accept" for it`},
+		{sublayer, `any_end_id = true`, 14, office + `any_end_id: found in mode "static", want mode "accept" for it`},
 		{sublayer, `mtu = 67`, 14, office + `mtu: found 67, want "auto" or integer from 68 to 65521`},
 		{sublayer, `mtu = 65522`, 14, office + `mtu: found 65522, want "auto" or integer from 68 to 65521`},
 		{sublayer, `mtu = "1500"`, 14, office + `mtu: found "1500", want "auto" or integer from 68 to 65521`},
@@ -407,60 +417,114 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// commented finds the keys of the reference that are commented out.
+var commented = regexp.MustCompile(`(?m)^# (\w+ *= )`)
+
 // TestReference wants the reference to be good, as it is and with all that is
 // commented out, and to have every key that the parser knows.
 func TestReference(t *testing.T) {
-	if _, err := Parse("reference.toml", []byte(Reference)); err != nil {
-		t.Fatal(err)
-	}
-	whole := regexp.MustCompile(`(?m)^# (\w+ *= )`).ReplaceAllString(Reference, "$1")
-	f, err := Parse("reference.toml", []byte(whole))
+	f, err := Parse("reference.toml", []byte(Reference))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(f.Warnings) > 0 {
+		t.Errorf("warnings %v", f.Warnings)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"branches.secret", "branches.next"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := commented.ReplaceAllString(Reference, "$1")
+	f, err = Parse(filepath.Join(dir, "reference.toml"), []byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Warnings) > 0 {
+		t.Errorf("warnings %v with what is commented out", f.Warnings)
 	}
 	if session := f.Tunnels[0].Sessions[0]; session.MAC == nil || len(session.Addresses) == 0 {
 		t.Errorf("read %+v, want what is commented out too", session)
 	}
-	var has map[string]any
-	if _, err := toml.Decode(whole, &has); err != nil {
+	for _, tunnel := range f.Tunnels[1:] {
+		if n := len(tunnel.Dynamic.Control.Secrets); n != 2 {
+			t.Errorf("tunnel %s has %d secrets, want those that are commented out", tunnel.Name, n)
+		}
+	}
+
+	var text map[string]any
+	if _, err := toml.Decode(whole, &text); err != nil {
 		t.Fatal(err)
 	}
-	tunnel := has["tunnel"].(map[string]any)["paris"].(map[string]any)
-	for _, section := range []struct {
-		name   string
-		table  map[string]any
-		fields []field
-	}{
-		{"node", has["node"].(map[string]any), nodeFields(new(Node))},
-		{"tunnel", tunnel, tunnelFields(new(Tunnel))},
-		{"session", tunnel["session"].(map[string]any)["office"].(map[string]any), sessionFields(new(Session))},
+	table := func(v any) map[string]any { return v.(map[string]any) }
+	has := make(map[string]bool)
+	note := func(section string, in any) {
+		for key := range table(in) {
+			has[section+" "+key] = true
+		}
+	}
+	note("node", text["node"])
+	for _, tunnel := range table(text["tunnel"]) {
+		note("tunnel", tunnel)
+		for _, session := range table(table(tunnel)["session"]) {
+			note("session", session)
+		}
+	}
+	for section, all := range map[string][]keys{
+		"node": nodeFields(new(Node)), "tunnel": tunnelFields(new(Tunnel), new(draft)), "session": sessionFields(new(Session)),
 	} {
-		for _, f := range section.fields {
-			if _, ok := section.table[f.key]; !ok {
-				t.Errorf("the reference lacks %s of %s", f.key, section.name)
+		for _, k := range all {
+			for _, f := range k.fields {
+				if !has[section+" "+f.key] {
+					t.Errorf("the reference lacks %s of %s", f.key, section)
+				}
 			}
 		}
 	}
 }
 
-// TestDefaults wants what the reference gives as a tunnel's and the log's defaults
-// to be what a file has that lacks them.
+// TestDefaults wants what the reference gives as defaults to be what a file has
+// that lacks them.
 func TestDefaults(t *testing.T) {
 	said, err := Parse("reference.toml", []byte(Reference))
 	if err != nil {
 		t.Fatal(err)
 	}
-	lacks, err := Parse("f.toml", []byte(good))
+	lacks, err := Parse("f.toml", []byte(good+`
+[tunnel.rome]
+mode = "dial"
+peer = "192.0.2.3"
+[tunnel.rome.session.office]
+tap = "rome0"
+[tunnel.branches]
+mode = "accept"
+peer = "198.51.100.0/24"
+[tunnel.branches.session.lan]
+tap = "l2-{peer}-{n}"
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := said.Tunnels[0].TunnelConfig, lacks.Tunnels[0].TunnelConfig; got != want {
 		t.Errorf("the reference has %+v, want the defaults %+v", got, want)
 	}
+	if d := cmp.Diff(lacks.Tunnels[1:], said.Tunnels[1:], addresses); d != "" {
+		t.Errorf("the reference (-want, the defaults +got):\n%s", d)
+	}
 	said.Node.RouterID = netip.Addr{}
 	if said.Node != lacks.Node {
 		t.Errorf("the reference has %+v, want the defaults %+v", said.Node, lacks.Node)
 	}
+}
+
+// addresses has cmp compare what it cannot look into.
+var addresses = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b cookie.Cookie) bool { return a == b }),
+	cmp.Comparer(func(a, b *wire.Secret) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }),
 }
 
 // positions reads a text and finds its keys.
@@ -527,6 +591,9 @@ func FuzzLines(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(Reference))
+	f.Add([]byte(commented.ReplaceAllString(Reference, "$1")))
+	f.Add([]byte(dialling))
+	f.Add([]byte(accepting))
 	f.Add([]byte("[node]\nnode = 1\n[tunnel]\nx = 3"))
 	f.Add([]byte("tunnel = 1"))
 	f.Add([]byte("[[tunnel.a]]\n[tunnel.b.session]\nsend_cookie = 1"))
@@ -538,7 +605,11 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			for _, tunnel := range file.Tunnels {
 				for _, s := range tunnel.Sessions {
-					if err := s.Params.Check(); err != nil {
+					q := s.Assumed()
+					if s.Circuit != nil {
+						q.SessionID, q.PeerSessionID = 1, 1 // as they will be agreed upon
+					}
+					if err := q.Check(); err != nil {
 						t.Errorf("the engine does not take %s: %v", s.Params.Name, err)
 					}
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +27,19 @@ type parser struct {
 	problems []Problem
 	warnings []Problem
 
+	hostname   string              // the node's
+	inline     bool                // a secret stands in the file itself
 	sessionIDs map[uint32]toml.Key // who has them
 	taps       map[string]toml.Key
 	sockets    []socket
+	ends       map[string]toml.Key // of the present tunnel, by Remote End ID
+	anyEnd     toml.Key            // its session of any; nil: none
 }
 
 // A socket is what tunnels may share.
 type socket struct {
 	tunnel toml.Key
+	mode   mode
 	cfg    transport.Config
 }
 
@@ -62,7 +68,7 @@ func (p *parser) decode(text string) bool {
 }
 
 // syntax notes what the library says of a text that is no TOML. It may quote the
-// value, which nobody shall see where it is a cookie.
+// value, which nobody shall see where it is a cookie or a secret.
 func (p *parser) syntax(text string, err error) {
 	line, what := 0, err.Error()
 	if at := (toml.ParseError{}); errors.As(err, &at) {
@@ -72,8 +78,12 @@ func (p *parser) syntax(text string, err error) {
 			suspect += all[line-1]
 		}
 		twice := strings.HasSuffix(what, "has already been defined.") // quotes the key alone
-		if strings.Contains(suspect, "cook") && !twice {
+		switch {
+		case twice:
+		case strings.Contains(suspect, "cook"):
 			what = "no TOML, " + wantCookie
+		case strings.Contains(suspect, "secr"):
+			what = "no TOML, want a string in quotes"
 		}
 	}
 	what = strings.Map(func(r rune) rune { // a problem is a line
@@ -125,37 +135,61 @@ func printable(name string) string {
 	return strconv.Quote(name)
 }
 
-// section gives the values of a table to its fields, and returns the keys that
-// are wrong. The keys in others are read elsewhere.
-func (p *parser) section(path toml.Key, table map[string]any, fields []field, others ...string) (wrong map[string]bool) {
+// section gives the values of a table to the fields that it has in a mode, and
+// returns the keys that are wrong. The keys in others are read elsewhere.
+func (p *parser) section(path toml.Key, table map[string]any, m mode, all []keys, others ...string) (wrong map[string]bool) {
 	wrong = make(map[string]bool)
 	known := slices.Clone(others)
-	for _, f := range fields {
-		known = append(known, f.key)
-		at := join(path, f.key)
-		v, present := table[f.key]
-		switch {
-		case !present && f.need == "":
+	for _, k := range all {
+		if k.modes&m == 0 {
 			continue
-		case !present:
-			p.problem(at, "missing, want %s", f.need)
-		case !strings.Contains(f.kind, typeOf(v)):
-			p.problem(at, "found %s, want %s", mistyped(f.key, v), f.kind)
-		default:
-			complaint := f.set(v)
-			if complaint == "" {
-				continue
-			}
-			p.problem(at, "found %s, %s", shown(f.key, v), complaint)
 		}
-		wrong[f.key] = true
+		for _, f := range k.fields {
+			known = append(known, f.key)
+			if v, present := table[f.key]; (present || f.need != "") && !p.field(join(path, f.key), f, v) {
+				wrong[f.key] = true
+			}
+		}
 	}
 	for key := range table {
-		if !slices.Contains(known, key) {
-			p.problem(join(path, key), "unknown key%s", suggest(key, known))
+		at := join(path, key)
+		switch elsewhere := modesOf(all, key); {
+		case slices.Contains(known, key):
+		case elsewhere != 0:
+			p.problem(at, "found in mode %v, want mode %v for it", m, elsewhere)
+		default:
+			p.problem(at, "unknown key%s", suggest(key, known))
 		}
 	}
 	return wrong
+}
+
+// field gives a value, nil if there is none, to a field, and reports whether that
+// takes it.
+func (p *parser) field(at toml.Key, f field, v any) bool {
+	switch {
+	case v == nil:
+		p.problem(at, "missing, want %s", f.need)
+	case !strings.Contains(f.kind, typeOf(v)):
+		p.problem(at, "found %s, want %s", mistyped(f.key, v), f.kind)
+	default:
+		complaint := f.set(v)
+		if complaint == "" {
+			return true
+		}
+		p.problem(at, "found %s, %s", shown(f.key, v), complaint)
+	}
+	return false
+}
+
+// modesOf returns the modes that have a key.
+func modesOf(all []keys, key string) (m mode) {
+	for _, k := range all {
+		if slices.ContainsFunc(k.fields, func(f field) bool { return f.key == key }) {
+			m |= k.modes
+		}
+	}
+	return m
 }
 
 // mistyped shows a value that has the wrong type.
@@ -170,6 +204,9 @@ func mistyped(key string, v any) string {
 // shown shows a value as the file has it, but for what is secret.
 func shown(key string, v any) string {
 	if s, is := v.(string); is && secret(key) {
+		if !strings.HasSuffix(key, "_cookie") {
+			return fmt.Sprintf("%d octets", len(s))
+		}
 		if strings.Trim(s, "0123456789abcdefABCDEF") != "" {
 			return "other than hexadecimal digits"
 		}
@@ -178,7 +215,10 @@ func shown(key string, v any) string {
 	return found(v)
 }
 
-func secret(key string) bool { return strings.HasSuffix(key, "_cookie") }
+// secret reports whether the value of a key is not to be shown.
+func secret(key string) bool {
+	return strings.HasSuffix(key, "_cookie") || strings.HasSuffix(key, "secret")
+}
 
 // suggest names the key that was likely meant, if one is near.
 func suggest(key string, known []string) string {
@@ -262,24 +302,25 @@ func (p *parser) named(path toml.Key, in map[string]any) (all []named) {
 
 func (p *parser) file() *File {
 	f := &File{Path: p.name}
-	p.section(nil, p.root, nil, "node", "tunnel")
+	p.section(nil, p.root, every, nil, "node", "tunnel")
 	p.node(&f.Node)
+	p.hostname = f.Node.Hostname
 	if p.root["tunnel"] != nil || len(p.problems) == 0 { // it may be there, misspelt
 		for _, t := range p.named(toml.Key{"tunnel"}, p.root) {
 			f.Tunnels = append(f.Tunnels, p.tunnel(t))
 		}
 	}
 	p.bridges(f)
-	f.Warnings = p.warnings
+	f.Warnings, f.inline = p.warnings, p.inline
 	return f
 }
 
 func (p *parser) node(n *Node) {
-	n.LogFormat, n.LogLevel = "text", "info"
+	n.LogFormat, n.LogLevel, n.HalfOpen, n.RequestRate = "text", "info", 16384, 1000
 	if v, ok := p.root["node"]; ok {
 		path := toml.Key{"node"}
 		if table := p.table(path, v, "[node]"); table != nil {
-			p.section(path, table, nodeFields(n))
+			p.section(path, table, every, nodeFields(n))
 		}
 	}
 	if n.Hostname == "" {
@@ -294,62 +335,110 @@ func (p *parser) node(n *Node) {
 }
 
 func (p *parser) tunnel(in named) Tunnel {
-	t := Tunnel{Mode: "static"}
+	t := Tunnel{Mode: modeNames[0]}
 	t.Name = in.name
-	wrong := p.section(in.path, in.table, tunnelFields(&t), "session")
+	if strings.ContainsAny(in.name, ":@") {
+		p.problem(in.path, "want a name without : and @, which stand in the names of instances")
+	}
+	if v, ok := in.table["mode"]; ok && !p.field(join(in.path, "mode"), modeField(&t), v) {
+		return t // of which nothing can be told
+	}
+	m := modeOf(t.Mode)
+	d := draft{dir: filepath.Dir(p.name)}
+	if m&dynamic != 0 {
+		t.Dynamic = newDynamic(m)
+	}
+	wrong := p.section(in.path, in.table, m, tunnelFields(&t, &d), "session")
 	s := &t.Socket
 	if in.table["local"] == nil {
 		s.Local = netip.AddrPortFrom(netip.Addr{}, defaultPort(t.Encap()))
 	}
-	local, peer := s.Local.Addr(), t.Peer.Addr
-	switch {
-	case !peer.IsValid(): // the name will tell the family
-	case !local.IsValid():
-		wildcard := netip.IPv6Unspecified()
-		if peer.Is4() {
-			wildcard = netip.IPv4Unspecified()
-		}
-		s.Local = netip.AddrPortFrom(wildcard, s.Local.Port())
-	case local.Is4() != peer.Is4():
-		p.problem(join(in.path, "peer"), "found %s, and local is %s: want both IPv4 or both IPv6", peer, local)
+	var peers []netip.Addr // as far as they are known before a name is resolved
+	if t.Peer.Addr.IsValid() {
+		peers = append(peers, t.Peer.Addr)
 	}
+	if t.Dynamic != nil {
+		t.come(&d, in.table["peer_hostname"] != nil)
+		for _, from := range t.Dynamic.From {
+			peers = append(peers, from.Addr())
+		}
+	}
+	p.family(in.path, s, peers)
 	// The defaults are written out, for sockets are shared by what is equal.
 	s.ReceiveBuffer, s.SendBuffer = s.ReceiveBufferSize(), s.SendBufferSize()
-	if !wrong["encap"] && !wrong["local"] && !wrong["peer"] {
-		p.shared(in.path, t.Socket, wrong)
+	if t.Dynamic != nil {
+		p.dynamic(in, &t, &d, wrong)
 	}
+	if !wrong["encap"] && !wrong["local"] && !wrong["peer"] {
+		p.shared(socket{in.path, m, t.Socket}, wrong)
+	}
+	p.ends, p.anyEnd = make(map[string]toml.Key), nil
 	for _, session := range p.named(join(in.path, "session"), in.table) {
-		t.Sessions = append(t.Sessions, p.session(session, &t))
+		t.Sessions = append(t.Sessions, p.session(session, &t, wrong["peer"]))
+	}
+	if t.Dynamic != nil {
+		if c := &t.Dynamic.Control; c.SessionLimit < len(t.Sessions) {
+			p.problem(join(in.path, "session_limit"), "found %d, want %d or more, which are in this file", c.SessionLimit, len(t.Sessions))
+		}
+		t.complete()
 	}
 	return t
 }
 
+// family has both ends be of one family. An end that may be any address of ours is
+// of the peer's, if that is known.
+func (p *parser) family(tunnel toml.Key, s *transport.Config, peers []netip.Addr) {
+	local, alike := s.Local.Addr(), len(peers) > 0
+	for _, peer := range peers {
+		if local.IsValid() && local.Is4() != peer.Is4() {
+			p.problem(join(tunnel, "peer"), "found %s, and local is %s: want both IPv4 or both IPv6", peer, local)
+			return
+		}
+		alike = alike && peer.Is4() == peers[0].Is4()
+	}
+	if local.IsValid() || !alike {
+		return
+	}
+	wildcard := netip.IPv6Unspecified()
+	if peers[0].Is4() {
+		wildcard = netip.IPv4Unspecified()
+	}
+	s.Local = netip.AddrPortFrom(wildcard, s.Local.Port())
+}
+
 // shared has tunnels over one socket agree on it.
-func (p *parser) shared(tunnel toml.Key, cfg transport.Config, wrong map[string]bool) {
+func (p *parser) shared(t socket, wrong map[string]bool) {
 	for _, other := range p.sockets {
-		o := other.cfg
-		if !sameSocket(cfg, o) {
+		if !sameSocket(t.cfg, other.cfg) {
 			continue
 		}
-		for _, option := range []struct {
-			key       string
-			got, want any
-		}{
-			{"df", !cfg.Fragment, !o.Fragment},
-			{"udp_csum", !cfg.NoUDPChecksum, !o.NoUDPChecksum},
-			{"udp6_zero_csum_tx", cfg.UDP6ZeroChecksumTx, o.UDP6ZeroChecksumTx},
-			{"udp6_zero_csum_rx", cfg.UDP6ZeroChecksumRx, o.UDP6ZeroChecksumRx},
-			{"receive_buffer", cfg.ReceiveBuffer, o.ReceiveBuffer},
-			{"send_buffer", cfg.SendBuffer, o.SendBuffer},
-		} {
-			if option.got != option.want && !wrong[option.key] {
-				p.problem(join(tunnel, option.key), "found %v, want %v as %s, which shares its local address and port",
-					option.got, option.want, p.other(other.tunnel, option.key))
+		for _, option := range socketOptions {
+			a, b := t, other
+			if option.control && a.mode != static && b.mode == static {
+				a, b = b, a // for the one with control messages is right
+			}
+			if got, want := option.of(&a.cfg), option.of(&b.cfg); got != want && !wrong[option.key] {
+				p.problem(join(a.tunnel, option.key), "found %v, want %v as %s, which shares its local address and port",
+					got, want, p.other(b.tunnel, option.key))
 			}
 		}
 		return // which agrees with the rest, or has been told
 	}
-	p.sockets = append(p.sockets, socket{tunnel, cfg})
+	p.sockets = append(p.sockets, t)
+}
+
+// socketOptions are what tunnels share with a socket.
+var socketOptions = []struct {
+	key     string
+	of      func(*transport.Config) any
+	control bool // RFC 3931 leaves no choice where there are control messages
+}{
+	{"df", func(c *transport.Config) any { return !c.Fragment }, false},
+	{"udp_csum", func(c *transport.Config) any { return !c.NoUDPChecksum }, true},
+	{"udp6_zero_csum_tx", func(c *transport.Config) any { return c.UDP6ZeroChecksumTx }, true},
+	{"udp6_zero_csum_rx", func(c *transport.Config) any { return c.UDP6ZeroChecksumRx }, false},
+	{"receive_buffer", func(c *transport.Config) any { return c.ReceiveBuffer }, false},
+	{"send_buffer", func(c *transport.Config) any { return c.SendBuffer }, false},
 }
 
 // sameSocket reports whether two tunnels may come to share a socket. An address
@@ -367,13 +456,17 @@ func (p *parser) other(path toml.Key, key string) string {
 	return fmt.Sprintf("%s (line %d)", where(path), p.lines.of(join(path, key)))
 }
 
-func (p *parser) session(in named, t *Tunnel) Session {
-	s := Session{}
+func (p *parser) session(in named, t *Tunnel, peerWrong bool) Session {
+	m := modeOf(t.Mode)
+	s := Session{Carrier: "always"}
 	s.Name = in.name
 	q := &s.Params
 	q.Name, q.Pseudowire = t.Name+"/"+in.name, pseudowire.Ethernet
-	wrong := p.section(in.path, in.table, sessionFields(&s))
-	q.PeerSublayer, q.PeerSequencing = q.Sublayer, q.Sequencing // without control messages both directions are alike
+	if m != static {
+		s.Circuit, s.Carrier = newCircuit(in.name, m), "follow"
+	}
+	wrong := p.section(in.path, in.table, m, sessionFields(&s))
+	q.PeerSublayer, q.PeerSequencing = q.Sublayer, q.Sequencing // without control messages, or a word of the peer, both directions are alike
 	p.unique(in.path, &s, wrong)
 
 	// dataplane.Params.Check, each at its own key.
@@ -384,6 +477,10 @@ func (p *parser) session(in named, t *Tunnel) Session {
 		p.problem(join(in.path, "reorder_timeout"), `found "%v", want sequencing with it: there is nothing to order by`, q.ReorderTimeout)
 	}
 
+	if m != static {
+		p.circuit(in, &s, t, peerWrong, wrong)
+		return s
+	}
 	for _, c := range []struct {
 		key    string
 		cookie cookie.Cookie
@@ -398,9 +495,10 @@ func (p *parser) session(in named, t *Tunnel) Session {
 	return s
 }
 
-// unique has a session share neither its Session ID nor its TAP with another.
+// unique has a session share neither its Session ID nor its TAP with another, as
+// far as they are known.
 func (p *parser) unique(path toml.Key, s *Session, wrong map[string]bool) {
-	if id := s.Params.SessionID; !wrong["session_id"] {
+	if id := s.Params.SessionID; !wrong["session_id"] && s.Circuit == nil {
 		if other, twice := p.sessionIDs[id]; twice {
 			p.problem(join(path, "session_id"), "found %d, which is that of %s, want another: it alone says whose a frame is, RFC 3931 section 4.1",
 				id, p.other(other, "session_id"))
@@ -408,7 +506,7 @@ func (p *parser) unique(path toml.Key, s *Session, wrong map[string]bool) {
 			p.sessionIDs[id] = path
 		}
 	}
-	if !wrong["tap"] {
+	if !wrong["tap"] && s.TAP != "" && !s.TAPPattern {
 		if other, twice := p.taps[s.TAP]; twice {
 			p.problem(join(path, "tap"), "found %q, which is that of %s, want another", s.TAP, p.other(other, "tap"))
 		} else {

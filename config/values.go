@@ -1,7 +1,9 @@
 package config
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 
 	"spanwire/cookie"
 	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -23,6 +26,7 @@ const (
 	booleanType  = "boolean"
 	arrayType    = "array"
 	textOrNumber = "string or integer"
+	textOrArray  = "string or array"
 )
 
 // typeOf returns what TOML calls the type of a value.
@@ -154,13 +158,68 @@ func cookieValue(to *cookie.Cookie) setter {
 	}
 }
 
-func duration(to *time.Duration, most time.Duration) setter {
+func duration(to *time.Duration, least, most time.Duration) setter {
 	return func(v any) string {
 		d, err := time.ParseDuration(v.(string))
-		if err != nil || d < 0 || d > most {
-			return fmt.Sprintf(`want a duration from "0s" to "%v"`, most)
+		if err != nil || d < least || d > most {
+			return fmt.Sprintf(`want a duration from "%v" to "%v"`, least, most)
 		}
 		*to = d
+		return ""
+	}
+}
+
+// lifetime takes how long cookies are used: for ever, or not so short that they
+// are exchanged all the time.
+func lifetime(to *time.Duration) setter {
+	const least, most = 10 * time.Second, 365 * 24 * time.Hour
+	return func(v any) string {
+		d, err := time.ParseDuration(v.(string))
+		if err != nil || d != 0 && d < least || d > most {
+			return fmt.Sprintf(`want "0s", for ever, or a duration from "%v" to "%v"`, least, most)
+		}
+		*to = d
+		return ""
+	}
+}
+
+func oneOf(to *int, values ...int) setter {
+	return func(v any) string {
+		var names []string
+		for _, value := range values {
+			if v == int64(value) {
+				*to = value
+				return ""
+			}
+			names = append(names, strconv.Itoa(value))
+		}
+		return "want " + strings.Join(names, " or ")
+	}
+}
+
+// speed takes bits a second, as a number or a text such as "100Mbit".
+func speed(to *uint64) setter {
+	units := []string{"kbit", "Mbit", "Gbit", "Tbit"}
+	return func(v any) string {
+		n, ok := v.(int64)
+		if s, is := v.(string); is {
+			unit := int64(1)
+			for i, name := range units {
+				if rest, has := strings.CutSuffix(s, name); has {
+					s = strings.TrimSpace(rest)
+					for range i + 1 {
+						unit *= 1000
+					}
+				}
+			}
+			digits, err := strconv.ParseUint(s, 10, 63)
+			n, ok = int64(digits), err == nil && int64(digits) <= math.MaxInt64/unit
+			n *= unit
+		}
+		if !ok || n < 1 {
+			return `want bits a second, 1 or more, as integer or as string such as "100Mbit"`
+		}
+		*to = uint64(n)
 		return ""
 	}
 }
@@ -219,6 +278,52 @@ func ipv4(to *netip.Addr) setter {
 	}
 }
 
+// routerID takes a Router ID, which need not be an address. RFC 3931 section 5.4.3.
+func routerID(to *uint32) setter {
+	return func(v any) string {
+		n, ok := v.(int64)
+		if s, is := v.(string); is {
+			var a netip.Addr
+			if ipv4(&a)(s) == "" {
+				n, ok = int64(toUint32(a)), true
+			}
+		}
+		if !ok || n < 1 || n > 1<<32-1 {
+			return `want an IPv4 address, "192.0.2.1", or integer from 1 to 4294967295`
+		}
+		*to = uint32(n)
+		return ""
+	}
+}
+
+// toUint32 returns an IPv4 address as a number.
+func toUint32(a netip.Addr) uint32 {
+	octets := a.As4()
+	return binary.BigEndian.Uint32(octets[:])
+}
+
+// endID takes a Remote End ID: text as its octets, a number as four octets. Peers
+// may send such a number as text. RFC 3931 section 5.4.4.
+func endID(c *control.CircuitConfig) setter {
+	return func(v any) string {
+		const want = "want text of 1 to 255 octets, or integer from 0 to 4294967295"
+		if n, is := v.(int64); is {
+			if n < 0 || n > 1<<32-1 {
+				return want
+			}
+			c.RemoteEndID = binary.BigEndian.AppendUint32(nil, uint32(n))
+			c.OtherEndID = strconv.AppendInt(nil, n, 10)
+			return ""
+		}
+		s := v.(string)
+		if s == "" || len(s) > mostName {
+			return want
+		}
+		c.RemoteEndID = []byte(s)
+		return ""
+	}
+}
+
 func localAddress(t *Tunnel) setter {
 	return func(v any) string {
 		host, port, ok := splitPort(v.(string), t.Encap())
@@ -241,19 +346,72 @@ func localAddress(t *Tunnel) setter {
 
 func peerAddress(t *Tunnel) setter {
 	return func(v any) string {
-		host, port, ok := splitPort(v.(string), t.Encap())
+		s := v.(string)
+		host, port, ok := splitPort(s, t.Encap())
 		a, err := netip.ParseAddr(host)
 		switch {
 		case !ok, t.Encap() == wire.UDP && port == 0:
 		case err == nil && !a.IsMulticast() && !a.Unmap().IsUnspecified():
 			t.Peer = l2tpv3.Host{Addr: a.Unmap(), Port: port}
 			return ""
-		case err != nil && isHostName(host):
+		case err != nil && isHostName(host) && s != anyPeer:
 			t.Peer = l2tpv3.Host{Name: host, Port: port}
 			return ""
 		}
 		return "want " + wantPeer(t.Encap())
 	}
+}
+
+// anyPeer is the peer that may be anywhere.
+const anyPeer = "any"
+
+const wantPeers = `an address or a host name without a port, as a peer's may be any; "any"; or networks, which make a template: "198.51.100.0/24", ["192.0.2.2", "2001:db8::/32"]`
+
+// peers takes from where peers may come: one, from anywhere, or from networks.
+func peers(t *Tunnel, d *draft) setter {
+	return func(v any) string {
+		switch v := v.(type) {
+		case string:
+			a, err := netip.ParseAddr(v)
+			switch from, ok := network(v); {
+			case v == anyPeer:
+				d.any = true
+			case err == nil && ok:
+				t.Peer = l2tpv3.Host{Addr: a.Unmap(), Port: defaultPort(t.Encap())}
+			case ok:
+				d.from = []netip.Prefix{from}
+			case isHostName(v):
+				t.Peer = l2tpv3.Host{Name: v, Port: defaultPort(t.Encap())}
+			default:
+				return "want " + wantPeers
+			}
+			return ""
+		case []any:
+			var all []netip.Prefix
+			for i, v := range v {
+				s, _ := v.(string)
+				from, ok := network(s)
+				if !ok {
+					return fmt.Sprintf("at place %d %s, want %s", i+1, found(v), wantPeers)
+				}
+				all = append(all, from)
+			}
+			if d.from = all; len(all) > 0 {
+				return ""
+			}
+		}
+		return "want " + wantPeers
+	}
+}
+
+// network takes a prefix, or an address as the prefix of it alone.
+func network(s string) (from netip.Prefix, ok bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), !a.IsMulticast() && !a.IsUnspecified()
+	}
+	from, err := netip.ParsePrefix(s)
+	return from, err == nil && !from.Addr().Is4In6() && !from.Addr().IsMulticast() && from == from.Masked()
 }
 
 func wantPeer(e wire.Encap) string {
@@ -304,6 +462,46 @@ func isHostName(s string) bool {
 func hostname(s string) string {
 	if len(s) > 64 || !plain(s) {
 		return "want a name of 1 to 64 octets without / and white space"
+	}
+	return ""
+}
+
+// mostName is the octets of the longest name that is told to peers: with less than
+// half of an AVP it fits beside others.
+const mostName = 255
+
+// ourName takes a Host Name. RFC 3931 section 5.4.3: "encoded in the US-ASCII
+// charset", "MUST be at least 1 octet".
+func ourName(s string) string {
+	if len(s) > mostName || !plain(s) || !ascii(s) {
+		return "want a name of 1 to 255 octets of US-ASCII without / and white space"
+	}
+	return ""
+}
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// peerName takes whatever a peer may call itself that can stand in a log.
+func peerName(s string) string {
+	if s == "" || len(s) > mostName || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "want a name of 1 to 255 octets"
+	}
+	return ""
+}
+
+// language takes a language range, RFC 3066 sections 2.1 and 2.5.
+func language(s string) string {
+	if s == "*" {
+		return ""
+	}
+	for i, tag := range strings.Split(s, "-") {
+		if tag == "" || len(tag) > 8 || !ascii(tag) || strings.ContainsFunc(tag, func(r rune) bool {
+			return !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r))
+		}) {
+			return `want a language tag of RFC 3066: "en", "fr-CH"`
+		}
 	}
 	return ""
 }
