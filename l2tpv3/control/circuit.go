@@ -30,7 +30,10 @@ type circuit struct {
 	backoff     time.Duration
 	rollAt      time.Time
 	formerUntil time.Time
-	lastError   string
+	// awaited is how many messages of the connection must be acknowledged until
+	// the peer sends by the former session no more; 0: none.
+	awaited   uint64
+	lastError string
 }
 
 // pending returns the session that we asked for and that has no reply yet.
@@ -81,7 +84,11 @@ func (k *circuit) open(now time.Time) {
 		k.fail(now, "the limit of sessions is reached")
 		return
 	}
-	k.begin(c.open(now, k))
+	r := icrqSender
+	if k.cfg.Outgoing {
+		r = ocrqSender
+	}
+	k.begin(c.open(now, k, r))
 	k.arrange()
 }
 
@@ -115,11 +122,14 @@ func (k *circuit) up(now time.Time, s *session) {
 		if k.former != nil {
 			k.former.do(now, localClose, takenOver)
 		}
-		k.former = f
-		k.formerUntil = now.Add(k.cfg.Overlap)
+		k.former, k.awaited = f, 0
 		if s.role == icrqRecipient || s.role == ocrqRecipient {
 			// Who began ends it; this is for one that forgets.
 			k.formerUntil = now.Add(6 * k.cfg.Overlap)
+		} else {
+			// Until our ICCN has arrived the peer sends by the former.
+			k.awaited = s.conn.reliable.Stats().Sent + uint64(s.conn.reliable.Stats().Queued)
+			k.formerUntil = now.Add(k.cfg.Overlap / 2)
 		}
 	}
 	k.active = s
@@ -140,13 +150,14 @@ var takenOver = wire.Result{Code: wire.CDNAdministrative, Message: "another sess
 
 // roll has another session take over, with new IDs and cookies.
 func (k *circuit) roll(now time.Time) bool {
-	k.rollAt = time.Time{}
 	c := k.tunnel.conn
-	if c == nil || c.state != Established || k.active == nil || k.active.state != Established || k.next != nil {
-		k.arrange()
+	if c == nil || c.state != Established || k.active == nil || k.active.state != Established || k.next != nil || k.former != nil {
 		return false
 	}
-	k.next = c.open(now, k)
+	k.rollAt = time.Time{}
+	// A call that was placed needs no placing: by an ICRQ the peer sends by the
+	// new session only when we know its end of it.
+	k.next = c.open(now, k, icrqSender)
 	k.arrange()
 	return true
 }
@@ -262,18 +273,31 @@ func (k *circuit) instance() bool { return k.cfg.AnyEndID }
 func (k *circuit) advance(now time.Time) {
 	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	if due(k.formerUntil) {
-		k.formerUntil = time.Time{}
-		if k.former != nil {
-			k.former.do(now, localClose, takenOver)
-		}
+		k.overlap(now)
 	}
 	if due(k.retryAt) {
 		k.open(now)
 	}
-	if due(k.rollAt) {
-		k.roll(now)
+	if due(k.rollAt) && !k.roll(now) {
+		k.rollAt = time.Time{}
+		if k.former != nil {
+			k.rollAt = k.formerUntil
+		}
 	}
 	k.arrange()
+}
+
+// overlap ends the former session, if the peer has not sent by it for long enough.
+func (k *circuit) overlap(now time.Time) {
+	stats := k.former.conn.reliable.Stats()
+	if k.awaited == 0 {
+		k.former.do(now, localClose, takenOver)
+		return
+	}
+	if stats.Sent-uint64(stats.Outstanding) >= k.awaited {
+		k.awaited = 0
+	}
+	k.formerUntil = now.Add(k.cfg.Overlap / 2)
 }
 
 func (k *circuit) arrange() {

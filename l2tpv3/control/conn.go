@@ -406,6 +406,9 @@ func (c *conn) deliver(now time.Time, message []byte) {
 		// too, that may come again, and is to be acknowledged each time.
 		if p.Type == wire.TypeStopCCN {
 			c.byPeer = true
+			if c.reliable.Stats().Queued > 0 {
+				c.reliable.Abandon() // ours was not sent yet, and tells nothing now
+			}
 			c.lingerOn(now)
 		}
 		return
@@ -502,6 +505,9 @@ func (c *conn) advance(now time.Time) {
 		}
 		c.lost(now, reason)
 		return
+	case c.state == WaitCtlReply && c.reliable.Idle() && !now.Before(c.heard.Add(c.cfg.SetupTimeout)):
+		c.lost(now, "the peer acknowledges, and does not answer")
+		return
 	case c.state == WaitCtlConn && !now.Before(c.since.Add(c.cfg.SetupTimeout)):
 		c.lost(now, "the peer did not complete the connection in time")
 		return
@@ -538,6 +544,10 @@ func (c *conn) arrange(now time.Time) {
 		at = earliest(at, c.linger)
 		if c.reliable.Idle() && !c.byPeer {
 			at = now // and gone
+		}
+	case WaitCtlReply:
+		if c.reliable.Idle() { // its SCCRP may be under way, or it may be gone
+			at = c.heard.Add(c.cfg.SetupTimeout)
 		}
 	case WaitCtlConn:
 		at = earliest(at, c.since.Add(c.cfg.SetupTimeout))

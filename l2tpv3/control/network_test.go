@@ -1,14 +1,14 @@
 package control
 
 import (
-	"cmp"
+	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
+	"spanwire/cookie"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
@@ -17,15 +17,25 @@ import (
 // loses, duplicates, delays and reorders them as its seed says.
 type network struct {
 	t         testing.TB
+	seed      uint64
 	rand      *rand.Rand
 	now       time.Time
 	nodes     []*node
-	flight    []packet
+	flight    flight
 	loss      float64
 	duplicate float64
-	delay     time.Duration // most; the least is a tenth of it
+	delay     time.Duration // most
+	least     time.Duration // 0: a tenth of the most
 	count     int
-	log       []string // of the last messages
+	referee   *referee // nil: nobody looks at what is sent
+	log       []line   // of the last messages
+
+	// Of data frames, each node sends one by each active session every interval.
+	frames     time.Duration // 0: no frames
+	nextFrames time.Time
+	strict     bool // a frame that finds no session is a failure
+	sentFrames int
+	lostFrames int
 }
 
 type packet struct {
@@ -34,7 +44,65 @@ type packet struct {
 	from netip.AddrPort
 	to   netip.AddrPort
 	b    []byte
+	data *dataFrame
 }
+
+// A dataFrame is what of a frame of data matters here.
+type dataFrame struct {
+	sessionID uint32
+	cookie    cookie.Cookie
+}
+
+// A flight is what is on its way, the next to arrive first.
+type flight []packet
+
+func (f flight) Len() int { return len(f) }
+func (f flight) Less(i, j int) bool {
+	if c := f[i].at.Compare(f[j].at); c != 0 {
+		return c < 0
+	}
+	return f[i].n < f[j].n
+}
+func (f flight) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
+func (f *flight) Push(x any)   { *f = append(*f, x.(packet)) }
+func (f *flight) Pop() any {
+	last := len(*f) - 1
+	p := (*f)[last]
+	(*f)[last] = packet{}
+	*f = (*f)[:last]
+	return p
+}
+
+// A line is a message or a remark in the log.
+type line struct {
+	at     time.Time
+	from   netip.AddrPort
+	to     netip.AddrPort
+	b      []byte
+	copies int
+	remark string
+}
+
+func (l line) String() string {
+	at := l.at.Sub(epoch)
+	if l.b == nil {
+		return fmt.Sprintf("%v %s", at, l.remark)
+	}
+	h, _, _ := wire.ParseControl(l.b)
+	name := "ZLB"
+	if t, ok := wire.TypeOf(l.b); ok {
+		name = t.String()
+	}
+	p, _ := wire.Parse(l.b, &wire.Decoding{Lenient: true})
+	what := ""
+	if p.Message != nil && name != "ACK" && name != "HELLO" {
+		what = fmt.Sprintf(" %+v", p.Message)
+	}
+	return fmt.Sprintf("%v %v > %v %s id %d ns %d nr %d, %d copies%s", at, l.from, l.to, name, h.ConnectionID, h.Ns, h.Nr, l.copies, what)
+}
+
+// epoch is when all networks begin.
+var epoch = time.Unix(1e9, 0)
 
 // A node is an LCCE at an address.
 type node struct {
@@ -45,15 +113,21 @@ type node struct {
 	open   map[string]map[uint32]Params // sessions that may receive, by name
 	active map[string]uint32            // the one to send by
 	cfg    Config
+	byID   map[uint32]cookie.Cookie // the cookies of those that may receive
+	tell   func(Event)              // what else is done with an event; nil: nothing
 }
 
 func newNetwork(t testing.TB, seed uint64) *network {
-	return &network{t: t, rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1e9, 0), delay: 20 * time.Millisecond}
+	return &network{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), now: epoch, delay: 20 * time.Millisecond}
 }
 
 func (n *network) random(b []byte) {
-	for i := range b {
-		b[i] = byte(n.rand.Uint32())
+	for i := 0; i < len(b); i += 8 {
+		v := n.rand.Uint64()
+		for j := i; j < min(i+8, len(b)); j++ {
+			b[j] = byte(v)
+			v >>= 8
+		}
 	}
 }
 
@@ -73,6 +147,8 @@ func (n *network) node(last byte, name string) *node {
 func (o *node) start() {
 	o.LCCE = New(o.cfg)
 	o.open, o.active = make(map[string]map[uint32]Params), make(map[string]uint32)
+	o.byID = make(map[uint32]cookie.Cookie)
+	o.net.remark("%s starts", o.cfg.HostName)
 }
 
 // tunnel adds a tunnel to a peer.
@@ -91,9 +167,17 @@ func (o *node) tunnel(peer *node, cfg TunnelConfig) {
 // drain takes out what a node has to send and to tell.
 func (n *network) drain(o *node) {
 	for {
+		replies := len(o.replies)
 		b, to, ok := o.Transmit(nil)
 		if !ok {
 			break
+		}
+		if n.referee != nil {
+			var c *conn
+			if replies == 0 {
+				c = o.ready[0]
+			}
+			n.referee.sent(o, c, b)
 		}
 		n.send(o.at, to.Peer, b)
 	}
@@ -113,23 +197,47 @@ func (n *network) drain(o *node) {
 // take keeps what a driver would keep: which sessions may receive, and by which
 // one is sent.
 func (o *node) take(e Event) {
+	n := o.net
+	if e.Kind != TunnelDialing {
+		n.remark("%s: %v %s%s %d %s", o.cfg.HostName, e.Kind, e.Tunnel, e.Session, e.Params.SessionID, e.Reason)
+	}
+	if !e.Next.IsZero() && e.Next.Before(n.now) {
+		n.fatalf("%s: %v: the next attempt is at %v, in the past", o.cfg.HostName, e.Kind, e.Next)
+	}
 	switch e.Kind {
 	case SessionOpen:
 		if o.open[e.Session] == nil {
 			o.open[e.Session] = make(map[uint32]Params)
 		}
+		if _, ok := o.open[e.Session][e.Params.SessionID]; ok {
+			n.fatalf("%s: %s opened twice", o.cfg.HostName, e.Session)
+		}
 		o.open[e.Session][e.Params.SessionID] = e.Params
+		o.byID[e.Params.SessionID] = e.Params.ReceiveCookie
 	case SessionUp:
 		if _, ok := o.open[e.Session][e.Params.SessionID]; !ok {
-			o.net.fatalf("%s: %s up before it was open", o.cfg.HostName, e.Session)
+			n.fatalf("%s: %s up before it was open", o.cfg.HostName, e.Session)
+		}
+		if former := o.active[e.Session]; former != e.Former && e.Former != 0 && former != 0 {
+			n.fatalf("%s: %s takes over from %d, which is not %d", o.cfg.HostName, e.Session, e.Former, former)
 		}
 		o.open[e.Session][e.Params.SessionID] = e.Params
 		o.active[e.Session] = e.Params.SessionID
 	case SessionDown:
-		delete(o.open[e.Session], e.Params.SessionID)
 		if o.active[e.Session] == e.Params.SessionID {
 			delete(o.active, e.Session)
 		}
+		delete(o.byID, e.Params.SessionID)
+		if delete(o.open[e.Session], e.Params.SessionID); len(o.open[e.Session]) == 0 {
+			delete(o.open, e.Session)
+		}
+	case SessionRemoved:
+		if len(o.open[e.Session]) > 0 {
+			n.fatalf("%s: %s is removed while it is open", o.cfg.HostName, e.Session)
+		}
+	}
+	if o.tell != nil {
+		o.tell(e)
 	}
 }
 
@@ -141,29 +249,45 @@ func (n *network) send(from, to netip.AddrPort, b []byte) {
 	case r < n.loss+n.duplicate:
 		copies = 2
 	}
-	t, _ := wire.TypeOf(b)
-	h, _, _ := wire.ParseControl(b)
-	n.note("%v > %v %v id %d ns %d nr %d, %d copies", from, to, t, h.ConnectionID, h.Ns, h.Nr, copies)
+	if t, ok := wire.TypeOf(b); ok && t != wire.TypeACK && t != wire.TypeHELLO {
+		n.write(line{at: n.now, from: from, to: to, b: b, copies: copies})
+	}
 	for range copies {
-		n.count++
-		d := n.delay/10 + time.Duration(n.rand.Int64N(int64(n.delay)))
-		n.flight = append(n.flight, packet{n.now.Add(d), n.count, from, to, b})
+		n.carry(packet{from: from, to: to, b: b})
 	}
 }
 
-func (n *network) note(format string, args ...any) {
-	n.log = append(n.log, fmt.Sprintf("%v ", n.now.Sub(time.Unix(1e9, 0)))+fmt.Sprintf(format, args...))
-	if len(n.log) > 2000 {
-		n.log = slices.Delete(n.log, 0, 1000)
+// carry has a packet arrive after a delay.
+func (n *network) carry(p packet) {
+	least := n.least
+	if least == 0 {
+		least = n.delay / 10
+	}
+	n.count++
+	p.n = n.count
+	p.at = n.now.Add(least + time.Duration(n.rand.Int64N(int64(max(n.delay-least, 1)))))
+	heap.Push(&n.flight, p)
+}
+
+func (n *network) write(l line) {
+	if len(n.log) >= 400 {
+		n.log = append(n.log[:0], n.log[200:]...)
+	}
+	n.log = append(n.log, l)
+}
+
+func (n *network) remark(format string, args ...any) {
+	if testing.Verbose() {
+		n.write(line{at: n.now, remark: fmt.Sprintf(format, args...)})
 	}
 }
 
 func (n *network) fatalf(format string, args ...any) {
 	n.t.Helper()
-	for _, line := range n.log[max(0, len(n.log)-60):] {
-		n.t.Log(line)
+	for _, l := range n.log {
+		n.t.Log(l)
 	}
-	n.t.Fatalf(format, args...)
+	n.t.Fatalf("seed %d, after %v: %s", n.seed, n.now.Sub(epoch), fmt.Sprintf(format, args...))
 }
 
 // run lets time go on until an instant.
@@ -178,17 +302,12 @@ func (n *network) run(until time.Time) {
 				next = d
 			}
 		}
-		slices.SortFunc(n.flight, func(a, b packet) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.n, b.n)) })
+		frames := n.frames > 0 && n.nextFrames.Before(next)
+		if frames {
+			next = n.nextFrames
+		}
 		if len(n.flight) > 0 && n.flight[0].at.Before(next) {
-			p := n.flight[0]
-			n.flight = n.flight[1:]
-			n.now = p.at
-			for _, o := range n.nodes {
-				if o.at == p.to {
-					o.Receive(n.now, Address{Peer: p.from}, p.b)
-					n.drain(o)
-				}
-			}
+			n.arrive()
 			continue
 		}
 		if !next.Before(until) {
@@ -198,10 +317,62 @@ func (n *network) run(until time.Time) {
 		if next.After(n.now) {
 			n.now = next
 		}
+		if frames {
+			n.sendFrames()
+			continue
+		}
 		for _, o := range n.nodes {
 			o.Advance(n.now)
 			n.drain(o)
 		}
+	}
+}
+
+// arrive delivers what arrives next.
+func (n *network) arrive() {
+	p := heap.Pop(&n.flight).(packet)
+	n.now = p.at
+	for _, o := range n.nodes {
+		if o.at != p.to {
+			continue
+		}
+		if p.data != nil {
+			o.receiveFrame(p.data)
+			continue
+		}
+		if n.referee != nil {
+			n.referee.receive(o, p.from, p.b)
+		} else {
+			o.Receive(n.now, Address{Peer: p.from}, p.b)
+		}
+		n.drain(o)
+	}
+}
+
+// sendFrames has each node send a frame by each of its active sessions.
+func (n *network) sendFrames() {
+	n.nextFrames = n.now.Add(n.frames)
+	for _, o := range n.nodes {
+		for name, id := range o.active {
+			params := o.open[name][id]
+			for _, peer := range n.nodes {
+				if peer != o {
+					n.sentFrames++
+					n.carry(packet{from: o.at, to: peer.at, data: &dataFrame{params.PeerSessionID, params.SendCookie}})
+				}
+			}
+		}
+	}
+}
+
+// receiveFrame takes a frame as a data plane does: by session ID and cookie.
+func (o *node) receiveFrame(f *dataFrame) {
+	if c, ok := o.byID[f.sessionID]; ok && c == f.cookie {
+		return
+	}
+	o.net.lostFrames++
+	if o.net.strict {
+		o.net.fatalf("%s: a frame for session %d, which is not open or has another cookie", o.cfg.HostName, f.sessionID)
 	}
 }
 
@@ -234,6 +405,7 @@ func (n *network) mirrored(a *node, x string, b *node, y string) {
 func TestSmoke(t *testing.T) {
 	for _, secrets := range [][]*wire.Secret{nil, {wire.NewSecret([]byte("s"))}} {
 		n := newNetwork(t, 1)
+		n.referee = newReferee(n)
 		a, b := n.node(1, "a"), n.node(2, "b")
 		b.tunnel(a, TunnelConfig{Name: "a", Secrets: secrets, Circuits: []CircuitConfig{office(false)}})
 		a.tunnel(b, TunnelConfig{Name: "b", Dial: true, Secrets: secrets, Circuits: []CircuitConfig{office(true)}})
@@ -265,46 +437,7 @@ func TestSmoke(t *testing.T) {
 		if len(b.conns) != 0 || len(b.requests) != 0 || len(b.sessions) != 0 {
 			n.fatalf("leaked: %d %d %d", len(b.conns), len(b.requests), len(b.sessions))
 		}
-	}
-}
-
-func TestSeeds(t *testing.T) {
-	secrets := []*wire.Secret{wire.NewSecret([]byte("s"))}
-	for seed := range uint64(2000) {
-		n := newNetwork(t, seed)
-		n.loss, n.duplicate, n.delay = n.rand.Float64()*0.4, n.rand.Float64()*0.2, time.Duration(1+n.rand.IntN(500))*time.Millisecond
-		a, b := n.node(1, "a"), n.node(2, "b")
-		both := n.rand.IntN(2) == 0
-		setA := func() {
-			a.tunnel(b, TunnelConfig{Name: "b", Dial: true, Secrets: secrets, Circuits: []CircuitConfig{office(true)}})
-		}
-		setB := func() {
-			b.tunnel(a, TunnelConfig{Name: "a", Dial: both, Secrets: secrets, Circuits: []CircuitConfig{office(both)}})
-		}
-		setB()
-		setA()
-		for range n.rand.IntN(4) {
-			n.after(time.Duration(n.rand.Int64N(int64(20 * time.Second))))
-			if n.rand.IntN(2) == 0 {
-				a.start()
-				setA()
-			} else {
-				b.start()
-				setB()
-			}
-		}
-		n.after(time.Minute)
-		n.loss = 0
-		n.after(5 * time.Minute)
-		if t.Failed() {
-			return
-		}
-		if len(a.active) != 1 || len(b.active) != 1 {
-			n.fatalf("seed %d: %v %v", seed, a.active, b.active)
-		}
-		n.mirrored(a, "b/office", b, "a/office")
-		if len(a.conns) != 1 || len(b.conns) != 1 || len(a.sessions) != 1 || len(b.sessions) != 1 {
-			n.fatalf("seed %d: %d %d connections, %d %d sessions", seed, len(a.conns), len(b.conns), len(a.sessions), len(b.sessions))
-		}
+		sound(n.fatalf, a.LCCE)
+		sound(n.fatalf, b.LCCE)
 	}
 }

@@ -97,11 +97,7 @@ func (c *conn) newSession(now time.Time, k *circuit, r role) *session {
 }
 
 // open asks for a session on the connection.
-func (c *conn) open(now time.Time, k *circuit) *session {
-	r := icrqSender
-	if k.cfg.Outgoing {
-		r = ocrqSender
-	}
+func (c *conn) open(now time.Time, k *circuit, r role) *session {
 	s := c.newSession(now, k, r)
 	if !k.cfg.NoTieBreaker {
 		s.tie = wire.Some(c.lcce.random64())
