@@ -350,6 +350,9 @@ func (c *channel) apply(e *control.Event) {
 	case control.SessionAdded:
 		if d != nil {
 			s = d.add(e.Session, e.Circuit.Name, e.EndID)
+			if d.path != nil {
+				s.setPath(c.vias[d.at.Via].conn, d.path)
+			}
 		}
 	case control.SessionRemoved:
 		if d != nil {

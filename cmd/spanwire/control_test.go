@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -350,7 +349,6 @@ tap = "{peer}-{end}"
 carrier = "always"
 `)
 	l := lyon.start(t, file.String())
-	defer func(former time.Duration) { _ = former }(patience)
 	long := func(what string, check func() error) {
 		t.Helper()
 		var err error
@@ -381,8 +379,12 @@ carrier = "always"
 			return nil
 		}
 	}
+	began := time.Now()
+	phase := func(what string) { t.Logf("%s after %v", what, time.Since(began).Round(100*time.Millisecond)) }
 	long("all sessions of lyon", established(l, tunnels*sessions))
 	long("all sessions of paris", established(p, tunnels*sessions))
+
+	phase("all sessions established")
 
 	// A frame says whose it is; it is sent again until it has come, for the
 	// network loses data as well.
@@ -432,10 +434,12 @@ carrier = "always"
 		})
 	}
 
+	phase("a frame each way of each session")
 	l.Process.Signal(syscall.SIGTERM)
 	if code := l.ends(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+	phase("lyon closed")
 	// What the network has lost of the farewells, the acceptor's own HELLOs would
 	// find out; most it has heard.
 	long("all sessions of paris closed", func() error {
@@ -448,10 +452,12 @@ carrier = "always"
 		}
 		return nil
 	})
+	phase("paris has no session")
 	p.Process.Signal(syscall.SIGTERM)
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+	phase("paris closed")
 	for _, s := range []*site{lyon, paris} {
 		if left := s.interfaces(t); len(left) != 2 {
 			t.Errorf("left behind: %v", left)
@@ -504,5 +510,3 @@ func newTalk2(t *testing.T, lyon, paris *site, l, p *process) *talk {
 	eventually(t, "an echo", func() error { return k.once(100) })
 	return k
 }
-
-var _ net.Addr

@@ -253,13 +253,29 @@ func (d *daemon) notify(state string) {
 	}
 }
 
+// closeSegments closes all TAPs, many at once: the kernel takes a moment for each,
+// which it spends in waiting.
+func (d *daemon) closeSegments() {
+	d.mu.Lock()
+	segments := d.segments
+	d.mu.Unlock()
+	var work sync.WaitGroup
+	room := make(chan struct{}, 64)
+	for _, s := range slices.Backward(segments) {
+		room <- struct{}{}
+		work.Go(func() {
+			s.close()
+			<-room
+		})
+	}
+	work.Wait()
+}
+
 // close closes in the reverse order of opening.
 func (d *daemon) close() {
 	d.endpoint.Close() // which tells the peers, so it is first
 	d.stop()
-	for _, s := range slices.Backward(d.segments) {
-		s.close()
-	}
+	d.closeSegments()
 	d.work.Wait()
 	for _, b := range slices.Backward(d.bridges) {
 		if err := b.Close(); err != nil {
