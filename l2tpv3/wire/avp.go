@@ -50,6 +50,43 @@ type attribute struct {
 	cisco    uint16 // its number in Cisco's drafts, under vendor 9; 0: none
 }
 
+// fits reports whether the AVP may have a value of this length.
+func (k attribute) fits(value []byte) bool {
+	n := len(value)
+	if n < k.least || n > k.most {
+		return false
+	}
+	switch k.form {
+	case cookieForm:
+		return n == 0 || n == 4 || n == 8
+	case pseudowiresForm:
+		return n%2 == 0
+	case errorsForm:
+		return n == k.least || n == k.most
+	case digestForm:
+		size := DigestType(value[0]).Size()
+		return size == 0 || size == n-1
+	}
+	return true
+}
+
+// lengths says what fits: "4", "0, 4 or 8".
+func (k attribute) lengths() string {
+	switch {
+	case k.form == cookieForm:
+		return "0, 4 or 8"
+	case k.form == errorsForm:
+		return fmt.Sprintf("%d or %d", k.least, k.most)
+	case k.form == digestForm:
+		return "17 for MD5, 21 for SHA-1"
+	case k.form == pseudowiresForm && k.least != k.most:
+		return fmt.Sprintf("an even number from %d", k.least)
+	case k.least == k.most:
+		return fmt.Sprint(k.least)
+	}
+	return fmt.Sprintf("%d to %d", k.least, k.most)
+}
+
 const longest = 1023 - avpHeaderLen
 
 var attributes = map[Attr]attribute{
@@ -64,7 +101,7 @@ var attributes = map[Attr]attribute{
 	AttrCircuitErrors:        {name: "Circuit Errors", form: errorsForm, optional: true, hideable: true, least: 18, most: 26},
 	AttrRandomVector:         {name: "Random Vector", form: octetsForm, most: longest},
 	AttrExtendedVendorID:     {name: "Extended Vendor ID", form: octetsForm, optional: true, hideable: true, least: 6, most: longest},
-	AttrMessageDigest:        {name: "Message Digest", form: digestForm, least: 17, most: 21, cisco: 12},
+	AttrMessageDigest:        {name: "Message Digest", form: digestForm, least: 1, most: longest, cisco: 12},
 	AttrRouterID:             {name: "Router ID", form: addressForm, least: 4, most: 4},
 	AttrAssignedConnectionID: {name: "Assigned Control Connection ID", form: numberForm, hideable: true, least: 4, most: 4, cisco: 1},
 	AttrCapabilities:         {name: "Pseudowire Capabilities List", form: pseudowiresForm, hideable: true, least: 2, most: longest, cisco: 2},
@@ -77,7 +114,7 @@ var attributes = map[Attr]attribute{
 	AttrDataSequencing:       {name: "Data Sequencing", form: sequencingForm, hideable: true, least: 2, most: 2},
 	AttrCircuitStatus:        {name: "Circuit Status", form: statusForm, hideable: true, least: 2, most: 2, cisco: 8},
 	AttrPreferredLanguage:    {name: "Preferred Language", form: textForm, optional: true, hideable: true, most: longest},
-	AttrNonce:                {name: "Control Message Authentication Nonce", form: octetsForm, most: longest, cisco: 13},
+	AttrNonce:                {name: "Control Message Authentication Nonce", form: octetsForm, least: 1, most: longest, cisco: 13},
 	AttrTxConnectSpeed:       {name: "Tx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
 	AttrRxConnectSpeed:       {name: "Rx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
 }
@@ -93,10 +130,11 @@ func (a Attr) String() string {
 	return fmt.Sprintf("attribute %d", uint16(a))
 }
 
-// version2 reports whether the attribute is RFC 2661's and not RFC 3931's.
+// version2 reports whether the attribute is L2TPv2's and not RFC 3931's: one of
+// RFC 2661, or of its extensions, which have the numbers up to 57.
 func (a Attr) version2() bool {
 	_, known := attributes[a]
-	return !known && a <= 39
+	return !known && a < AttrExtendedVendorID
 }
 
 // vendorCisco is Cisco's number as a vendor. Its routers spoke L2TPv3 by AVPs of
@@ -139,7 +177,6 @@ type avp struct {
 	vendor            uint32
 	attr              Attr // or any vendor's number
 	value             []byte
-	used              bool
 }
 
 const (
@@ -152,7 +189,7 @@ const (
 // nextAVP reads the AVP at the front of b. Its value is part of b.
 func nextAVP(b []byte) (a avp, rest []byte, err *Error) {
 	if len(b) < avpHeaderLen {
-		return a, nil, &Error{Code: ErrorLength, Text: fmt.Sprintf("%d octets after the last AVP, want %d for another", len(b), avpHeaderLen), unbounded: true}
+		return a, nil, &Error{Code: ErrorLength, Text: fmt.Sprintf("%d octets after the last AVP, want %d for another", len(b), avpHeaderLen)}
 	}
 	word := binary.BigEndian.Uint16(b)
 	length := int(word & avpLengthMask)
@@ -163,20 +200,25 @@ func nextAVP(b []byte) (a avp, rest []byte, err *Error) {
 		attr:      Attr(binary.BigEndian.Uint16(b[4:])),
 	}
 	if length < avpHeaderLen || length > len(b) {
-		return a, nil, &Error{Code: ErrorLength, Vendor: a.vendor, Attr: a.attr, unbounded: true,
+		return a, nil, &Error{Code: ErrorLength, Vendor: a.vendor, Attr: a.attr,
 			Text: fmt.Sprintf("%s: length %d with %d octets left", a.name(), length, len(b))}
 	}
 	a.value = b[avpHeaderLen:length:length]
 	return a, b[length:], nil
 }
 
-// extended takes the 32-bit Vendor ID out of the value, where there is one.
-// RFC 3931 section 5.1, figure 5.2.
+// extended takes the 32-bit Vendor ID out of the value, where there is one to be
+// seen. RFC 3931 section 5.1, figure 5.2. Vendor 0 is none: such an AVP cannot
+// stand for one of the IETF's.
 func (a *avp) extended() {
-	if a.vendor != 0 || a.attr != AttrExtendedVendorID || len(a.value) < 6 {
+	if a.vendor != 0 || a.attr != AttrExtendedVendorID || a.hidden || len(a.value) < 6 {
 		return
 	}
-	a.vendor = binary.BigEndian.Uint32(a.value)
+	vendor := binary.BigEndian.Uint32(a.value)
+	if vendor == 0 {
+		return
+	}
+	a.vendor = vendor
 	a.attr = Attr(binary.BigEndian.Uint16(a.value[4:]))
 	a.value = a.value[6:]
 }

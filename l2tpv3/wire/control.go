@@ -69,10 +69,6 @@ func AppendControl(b []byte, h ControlHeader, body []byte) []byte {
 	return append(b, body...)
 }
 
-// MaxMessageLen is the octets of the longest control message that we send or
-// accept: it fits every path of IPv6, RFC 8200 section 5, but for long lists.
-const MaxMessageLen = 0xffff
-
 // A MessageType tells control messages apart, RFC 3931 section 3.1.
 type MessageType uint16
 

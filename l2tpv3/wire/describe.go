@@ -54,35 +54,38 @@ func Describe(message []byte, secret *Secret) (all []Described, _ error) {
 			return all, err
 		}
 		rest = next
+		d := Described{Mandatory: a.mandatory, Hidden: a.hidden}
+		var problem error
+		if a.hidden && secret != nil && vector != nil {
+			var value []byte
+			if value, problem = secret.unhide(a.attr, vector, a.value); problem == nil {
+				a.value, a.hidden = value, false
+			}
+		}
 		a.extended()
-		number := a.attr
-		d := Described{Name: a.name(), Mandatory: a.mandatory, Hidden: a.hidden}
+		d.Name = a.name()
 		if attr, ok := ciscoAttributes[uint16(a.attr)]; ok && a.vendor == vendorCisco {
 			d.Name = "Cisco " + attr.String()
 			a.vendor, a.attr = 0, attr
 		}
 		known, ok := attributes[a.attr]
-		if a.vendor != 0 || !ok {
-			known = attribute{form: octetsForm}
-		}
-		if a.attr == AttrRandomVector && a.vendor == 0 {
-			vector = a.value
-		}
-		if a.attr == AttrMessageType && a.vendor == 0 && len(a.value) == 2 {
-			t = MessageType(binary.BigEndian.Uint16(a.value))
-		}
 		switch {
-		case a.hidden && (secret == nil || vector == nil):
+		case problem != nil:
+			d.Value = problem.Error()
+		case a.hidden, a.vendor == 0 && a.attr.version2():
+			// L2TPv2's may be passwords.
 			d.Value = fmt.Sprintf("%d octets", len(a.value))
-		case a.hidden:
-			value, err := secret.unhide(number, vector, a.value)
-			if err != nil {
-				d.Value = err.Error()
-			} else {
-				d.Value = known.show(value, t)
-			}
+		case a.vendor != 0 || !ok:
+			d.Value = shorten(a.value)
 		default:
 			d.Value = known.show(a.value, t)
+		}
+		switch {
+		case d.Hidden || a.vendor != 0:
+		case a.attr == AttrRandomVector:
+			vector = a.value
+		case a.attr == AttrMessageType && len(a.value) == 2:
+			t = MessageType(binary.BigEndian.Uint16(a.value))
 		}
 		all = append(all, d)
 	}
@@ -91,7 +94,10 @@ func Describe(message []byte, secret *Secret) (all []Described, _ error) {
 
 // show puts a value into words. One whose length is wrong is shown in octets.
 func (k attribute) show(b []byte, t MessageType) string {
-	if len(b) < k.least || k.most != 0 && len(b) > k.most {
+	if k.form == cookieForm {
+		return fmt.Sprintf("%d octets", len(b))
+	}
+	if !k.fits(b) {
 		return shorten(b)
 	}
 	number := func() (n uint64) {
@@ -121,8 +127,6 @@ func (k attribute) show(b []byte, t MessageType) string {
 			names = append(names, pseudowire.Type(binary.BigEndian.Uint16(b)).String())
 		}
 		return strings.Join(names, " ")
-	case cookieForm:
-		return fmt.Sprintf("%d octets", len(b))
 	case endForm:
 		return EndID(b)
 	case sublayerForm:
@@ -131,6 +135,11 @@ func (k attribute) show(b []byte, t MessageType) string {
 		return pseudowire.Sequencing(number()).String()
 	case statusForm:
 		return CircuitStatus(number()).String()
+	case errorsForm:
+		var e CircuitErrors
+		e.parse(b)
+		return fmt.Sprintf("hardware overruns %d, buffer overruns %d, timeouts %d, alignment errors %d",
+			e.HardwareOverruns, e.BufferOverruns, e.TimeoutErrors, e.AlignmentErrors)
 	}
 	return shorten(b)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"fmt"
 	"hash"
+	"io"
 )
 
 // A DigestType is the hash of a Message Digest, RFC 3931 section 5.4.1.
@@ -67,10 +68,10 @@ func NewSecret(secret []byte) *Secret {
 }
 
 // String keeps the keys out of whatever prints a Secret.
-func (*Secret) String() string { return "secret" }
+func (Secret) String() string { return "secret" }
 
-// GoString keeps the keys out of what %#v prints.
-func (*Secret) GoString() string { return "wire.Secret" }
+// Format keeps the keys out of what %d, %x and %#v print.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // A Signature is a Message Digest to be made: its hash and its secret.
 type Signature struct {
@@ -85,11 +86,16 @@ const maxDigests = 2
 // the Message Type AVP", RFC 3931 section 5.4.1.
 const digestOffset = ControlHeaderLen + avpHeaderLen + 2
 
-// A digestField is a Message Digest within a message.
+// A digestField is a Message Digest within a message. Its type may be one that we
+// do not know: "to allow for graceful switchover to a new [...] hash algorithm"
+// there may be such a one beside one that we know.
 type digestField struct {
 	kind       DigestType
 	start, end int // of the digest, behind the Digest Type
 }
+
+// valid reports whether the digest has a type that we know, and its size.
+func (f digestField) valid() bool { return f.kind.Size() != 0 && f.end-f.start == f.kind.Size() }
 
 // digestFields finds the Message Digests of a message.
 func digestFields(message []byte) (all [maxDigests]digestField, n int) {
@@ -102,11 +108,8 @@ func digestFields(message []byte) (all [maxDigests]digestField, n int) {
 			break
 		}
 		end := len(message) - len(rest)
-		f := digestField{DigestType(a.value[0]), end - len(a.value) + 1, end}
-		if f.kind.Size() == 0 || f.end-f.start != f.kind.Size() {
-			break
-		}
-		all[n], at = f, end
+		all[n] = digestField{DigestType(a.value[0]), end - len(a.value) + 1, end}
+		at = end
 	}
 	return all, n
 }
@@ -118,22 +121,30 @@ func (a *avp) digest() bool {
 	return a.vendor == 0 && a.attr == AttrMessageDigest
 }
 
-// HasDigest reports whether a message carries a Message Digest.
+// HasDigest reports whether a message carries a Message Digest of a type that we
+// know, which Verify is to find right.
 func HasDigest(message []byte) bool {
-	_, n := digestFields(message)
-	return n > 0
+	fields, n := digestFields(message)
+	for _, f := range fields[:n] {
+		if f.kind.Size() != 0 {
+			return true
+		}
+	}
+	return false
 }
+
+// zeros stand in the place of digests.
+var zeros [longest]byte
 
 // compute returns the digest of a message with all its digests taken as zero.
 func (s Signature) compute(sum []byte, nonces [2][]byte, message []byte, fields []digestField) []byte {
-	var zero [sha1.Size]byte
 	mac := hmac.New(s.Type.hash(), s.Secret.digest[:])
 	mac.Write(nonces[0])
 	mac.Write(nonces[1])
 	at := 0
 	for _, f := range fields {
 		mac.Write(message[at:f.start])
-		mac.Write(zero[:f.end-f.start])
+		mac.Write(zeros[:f.end-f.start])
 		at = f.end
 	}
 	mac.Write(message[at:])
@@ -150,7 +161,9 @@ func Seal(message []byte, signatures []Signature, local, remote []byte) {
 		signatures[i].compute(sums[i][:0], [2][]byte{local, remote}, message, fields[:n])
 	}
 	for i, f := range fields[:min(n, len(signatures))] {
-		copy(message[f.start:f.end], sums[i][:])
+		if f.valid() && f.kind == signatures[i].Type {
+			copy(message[f.start:f.end], sums[i][:])
+		}
 	}
 }
 
@@ -161,6 +174,9 @@ func Verify(message []byte, secrets []*Secret, sender, receiver []byte) (s Signa
 	var sum [sha1.Size]byte
 	for _, secret := range secrets {
 		for _, f := range fields[:n] {
+			if !f.valid() {
+				continue
+			}
 			try := Signature{f.kind, secret}
 			if hmac.Equal(try.compute(sum[:0], [2][]byte{sender, receiver}, message, fields[:n]), message[f.start:f.end]) && !ok {
 				s, ok = try, true
@@ -172,7 +188,7 @@ func Verify(message []byte, secrets []*Secret, sender, receiver []byte) (s Signa
 
 // Nonce returns the Control Message Authentication Nonce of a message, nil if it
 // has none. It is what a digest is made with, so it is read before the digest is
-// known to be right.
+// known to be right. An empty one is none.
 func Nonce(message []byte) []byte {
 	if len(message) < ControlHeaderLen {
 		return nil
@@ -182,8 +198,9 @@ func Nonce(message []byte) []byte {
 		if err != nil {
 			return nil
 		}
+		a.extended()
 		nonce := a.vendor == 0 && a.attr == AttrNonce || a.vendor == vendorCisco && ciscoAttributes[uint16(a.attr)] == AttrNonce
-		if nonce && !a.hidden {
+		if nonce && !a.hidden && len(a.value) > 0 {
 			return a.value
 		}
 		rest = next

@@ -51,9 +51,10 @@ type Decoding struct {
 // fields walks over the AVPs of a message, in one of two directions.
 type fields struct {
 	// Writing.
-	b      []byte
-	e      *Encoding // nil: reading
-	vector []byte    // the Random Vector in force
+	b       []byte
+	e       *Encoding // nil: reading
+	session bool      // the message is a session's
+	vector  []byte    // the Random Vector in force
 
 	// Reading.
 	list  []avp
@@ -66,14 +67,14 @@ var readers = sync.Pool{New: func() any { return &fields{list: make([]avp, 0, 24
 // AppendBody appends the AVPs of a message: its type, room for its digests, and
 // the rest. It is to follow a header and to be completed by Seal.
 func AppendBody(b []byte, m Message, e *Encoding) []byte {
-	f := fields{b: b, e: e}
+	f := fields{b: b, e: e, session: m.Type().Session()}
 	var number [2]byte
 	binary.BigEndian.PutUint16(number[:], uint16(m.Type()))
 	f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrMessageType), number[:])
 	var digest [21]byte
 	for _, s := range e.Signatures {
 		digest[0] = byte(s.Type)
-		f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrMessageDigest), digest[:1+s.Type.Size()])
+		f.b = appendAVP(f.b, f.bits(AttrMessageDigest), 0, uint16(AttrMessageDigest), digest[:1+s.Type.Size()])
 	}
 	m.avps(&f)
 	if e.Cisco && (m.Type() == TypeSCCRQ || m.Type() == TypeSCCRP) {
@@ -82,26 +83,38 @@ func AppendBody(b []byte, m Message, e *Encoding) []byte {
 	return f.b
 }
 
-// put appends an AVP, hidden if it is to be.
-func (f *fields) put(attr Attr, value []byte) {
-	known := attributes[attr]
-	bits := uint16(mandatoryBit)
-	if known.optional || f.e.Cisco && attr >= AttrMessageDigest {
-		bits = 0
+// bits returns the M bit as we set it.
+func (f *fields) bits(attr Attr) uint16 {
+	if attributes[attr].optional || f.e.Cisco && attr >= AttrMessageDigest {
+		return 0
 	}
-	if f.e.hides(attr) {
+	return mandatoryBit
+}
+
+// put appends an AVP, and Cisco's for it if there is to be one.
+func (f *fields) put(attr Attr, value []byte) {
+	f.append(f.bits(attr), 0, uint16(attr), f.e.hides(attr), value)
+	cisco := attributes[attr].cisco
+	if attr == AttrTieBreaker && f.session {
+		cisco = ciscoSessionTieBreaker
+	}
+	if f.e.Cisco && cisco != 0 {
+		f.append(mandatoryBit, vendorCisco, cisco, f.e.hides(attr), value)
+	}
+}
+
+// append appends an AVP, hidden behind the message's Random Vector if it is to be.
+func (f *fields) append(bits, vendor, number uint16, hidden bool, value []byte) {
+	if hidden {
 		if f.vector == nil {
 			f.vector = make([]byte, 16)
 			f.e.Random(f.vector)
 			f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrRandomVector), f.vector)
 		}
-		f.b = appendAVP(f.b, bits|hiddenBit, 0, uint16(attr), f.e.Hide.hide(attr, f.vector, value, f.e.Random))
-		return
+		bits |= hiddenBit
+		value = f.e.Hide.hide(Attr(number), f.vector, value, f.e.Random)
 	}
-	f.b = appendAVP(f.b, bits, 0, uint16(attr), value)
-	if f.e.Cisco && known.cisco != 0 {
-		f.b = appendAVP(f.b, mandatoryBit, vendorCisco, known.cisco, value)
-	}
+	f.b = appendAVP(f.b, bits, vendor, number, value)
 }
 
 // A Parsed is a control message that was read.
@@ -146,16 +159,24 @@ func Parse(message []byte, d *Decoding) (p Parsed, _ *Error) {
 		return p, nil
 	}
 	f := readers.Get().(*fields)
-	defer func() {
-		clear(f.list)
-		*f = fields{list: f.list[:0]}
-		readers.Put(f)
-	}()
+	defer f.release()
 	version2 := message[1]&versionMask == 2
 	f.scan(rest, d, version2)
 	p.Message.avps(f)
 	p.Cisco = f.cisco
 	return p, f.err
+}
+
+// maxKept bounds the memory that a message of many AVPs leaves behind.
+const maxKept = 64
+
+// release gives back what Parse took, without the message.
+func (f *fields) release() {
+	if cap(f.list) <= maxKept {
+		clear(f.list)
+		*f = fields{list: f.list[:0]}
+		readers.Put(f)
+	}
 }
 
 // scan reads the AVPs, unhides what is hidden, and judges those that are unknown.
@@ -167,8 +188,11 @@ func (f *fields) scan(rest []byte, d *Decoding, version2 bool) {
 			return
 		}
 		rest = next
+		if a.vendor == 0 && a.attr == AttrExtendedVendorID && a.hidden && !f.unhide(&a, a.attr, d.Secret) {
+			continue
+		}
 		a.extended()
-		if a.vendor == 0 && a.attr == AttrRandomVector {
+		if a.vendor == 0 && a.attr == AttrRandomVector && !a.hidden {
 			f.vector = a.value
 			continue
 		}
@@ -193,30 +217,28 @@ func (f *fields) scan(rest []byte, d *Decoding, version2 bool) {
 			f.unknown(&a)
 			continue
 		}
-		if a.hidden {
-			if !f.unhide(&a, known, number, d.Secret) {
+		if a.hidden && !f.unhide(&a, number, d.Secret) {
+			continue
+		}
+		if !known.fits(a.value) {
+			f.malformed(&a, ErrorLength, fmt.Sprintf("%d octets, want %s", len(a.value), known.lengths()))
+			continue
+		}
+		if a.attr == AttrDataSequencing {
+			if level := pseudowire.Sequencing(binary.BigEndian.Uint16(a.value)); level > pseudowire.AllSequencing {
+				f.malformed(&a, ErrorRange, fmt.Sprintf("%d, want 0 to 2", uint16(level)))
 				continue
 			}
-		}
-		if n := len(a.value); n < known.least || n > known.most {
-			f.malformed(&a, ErrorLength, fmt.Sprintf("%d octets, want %s", n, known.lengths()))
-			continue
 		}
 		f.list = append(f.list, a)
 	}
 }
 
-func (k attribute) lengths() string {
-	if k.least == k.most {
-		return fmt.Sprint(k.least)
-	}
-	return fmt.Sprintf("%d to %d", k.least, k.most)
-}
-
-// unhide puts the value that a hides in its place.
-func (f *fields) unhide(a *avp, known attribute, number Attr, secret *Secret) bool {
+// unhide puts the value that a hides in its place. It was hidden with a number
+// that may be Cisco's.
+func (f *fields) unhide(a *avp, number Attr, secret *Secret) bool {
 	switch {
-	case !known.hideable:
+	case !attributes[a.attr].hideable:
 		f.malformed(a, ErrorRange, "it must not be hidden")
 	case f.vector == nil:
 		f.malformed(a, ErrorRange, "hidden without a Random Vector before it")
@@ -225,7 +247,7 @@ func (f *fields) unhide(a *avp, known attribute, number Attr, secret *Secret) bo
 	default:
 		value, err := secret.unhide(number, f.vector, a.value)
 		if err == nil {
-			a.value = value
+			a.value, a.hidden = value, false
 			return true
 		}
 		f.malformed(a, ErrorRange, err.Error())
@@ -355,21 +377,27 @@ func (f *fields) octets(attr Attr, v *[]byte, p presence) {
 // maxText bounds the names that a peer can have us remember and log.
 const maxText = 255
 
+// text codes a name. What we send is in US-ASCII, as RFC 3931 section 5.4.3 has
+// it, and not empty: "The Host Name is of arbitrary length, but MUST be at least 1
+// octet."
 func (f *fields) text(attr Attr, v *string, p presence) {
 	if f.e != nil {
-		if p == must || *v != "" {
-			f.put(attr, []byte(*v))
+		if *v != "" {
+			f.put(attr, []byte(ascii(printable([]byte(*v), maxText))))
 		}
 		return
 	}
 	if a, ok := f.take(attr, p); ok {
 		*v = printable(a.value, maxText)
+		if *v == "" && p == must {
+			f.fail(&Error{Code: ErrorRange, Attr: attr, Text: attr.String() + ": empty"})
+		}
 	}
 }
 
 func (f *fields) pseudowires(attr Attr, v *[]pseudowire.Type, p presence) {
 	if f.e != nil {
-		var b []byte
+		b := make([]byte, 0, 32)
 		for _, t := range *v {
 			b = binary.BigEndian.AppendUint16(b, uint16(t))
 		}
@@ -380,10 +408,7 @@ func (f *fields) pseudowires(attr Attr, v *[]pseudowire.Type, p presence) {
 	if !ok {
 		return
 	}
-	if len(a.value)%2 != 0 {
-		f.malformed(a, ErrorLength, fmt.Sprintf("%d octets, want an even number", len(a.value)))
-		return
-	}
+	*v = make([]pseudowire.Type, 0, len(a.value)/2)
 	for b := a.value; len(b) > 0; b = b[2:] {
 		*v = append(*v, pseudowire.Type(binary.BigEndian.Uint16(b)))
 	}
@@ -392,20 +417,14 @@ func (f *fields) pseudowires(attr Attr, v *[]pseudowire.Type, p presence) {
 func (f *fields) cookie(v *cookie.Cookie) {
 	if f.e != nil {
 		if v.Len() > 0 {
-			f.put(AttrAssignedCookie, v.Append(nil))
+			var b [cookie.MaxSize]byte
+			f.put(AttrAssignedCookie, v.Append(b[:0]))
 		}
 		return
 	}
-	a, ok := f.take(AttrAssignedCookie, may)
-	if !ok {
-		return
+	if a, ok := f.take(AttrAssignedCookie, may); ok {
+		*v, _ = cookie.FromBytes(a.value) // its length fits
 	}
-	c, err := cookie.FromBytes(a.value)
-	if err != nil {
-		f.malformed(a, ErrorLength, err.Error())
-		return
-	}
-	*v = c
 }
 
 func (f *fields) result(v *Result) {
@@ -422,26 +441,40 @@ func (f *fields) result(v *Result) {
 // Length of 32 is that of RFC 2661's six, CRC and framing errors first. We send
 // those 32 octets with the two as zero, and read both forms.
 func (f *fields) errors(v *CircuitErrors) {
-	const reserved, former = 2, 8
-	counters := [...]*uint32{&v.HardwareOverruns, &v.BufferOverruns, &v.TimeoutErrors, &v.AlignmentErrors}
 	if f.e != nil {
-		b := make([]byte, reserved+former, reserved+former+4*len(counters))
-		for _, n := range counters {
+		b := make([]byte, 2+8, 26)
+		for _, n := range v.counters() {
 			b = binary.BigEndian.AppendUint32(b, *n)
 		}
 		f.put(AttrCircuitErrors, b)
 		return
 	}
-	a, ok := f.take(AttrCircuitErrors, must)
-	if !ok {
-		return
+	if a, ok := f.take(AttrCircuitErrors, must); ok {
+		v.parse(a.value)
 	}
-	b := a.value[reserved:]
-	if len(b) >= former+4*len(counters) {
-		b = b[former:]
-	}
-	for i, n := range counters {
+}
+
+// parse reads a value of either form: the counters are its last 16 octets.
+func (v *CircuitErrors) parse(b []byte) {
+	b = b[len(b)-16:]
+	for i, n := range v.counters() {
 		*n = binary.BigEndian.Uint32(b[4*i:])
+	}
+}
+
+func (v *CircuitErrors) counters() [4]*uint32 {
+	return [4]*uint32{&v.HardwareOverruns, &v.BufferOverruns, &v.TimeoutErrors, &v.AlignmentErrors}
+}
+
+// connectionID codes an Assigned Control Connection ID: "the zero value MUST NOT
+// be sent", and where there must be one it is refused. RFC 3931 section 5.4.3.
+func (f *fields) connectionID(v *uint32, p presence) {
+	if f.e != nil {
+		p = may
+	}
+	f.uint32(AttrAssignedConnectionID, v, p)
+	if p == must {
+		f.nonzero(AttrAssignedConnectionID, *v)
 	}
 }
 
@@ -449,12 +482,5 @@ func (f *fields) errors(v *CircuitErrors) {
 func (f *fields) nonzero(attr Attr, id uint32) {
 	if f.e == nil && id == 0 {
 		f.fail(&Error{Code: ErrorRange, Attr: attr, Text: attr.String() + ": 0"})
-	}
-}
-
-// sequencing refuses a level that RFC 3931 section 5.4.4 does not have.
-func (f *fields) sequencing(level pseudowire.Sequencing) {
-	if f.e == nil && level > pseudowire.AllSequencing {
-		f.fail(&Error{Code: ErrorRange, Attr: AttrDataSequencing, Text: fmt.Sprintf("%s: %d, want 0 to 2", AttrDataSequencing, level)})
 	}
 }

@@ -36,9 +36,13 @@ func (s *Secret) stream(b []byte, attr Attr, vector []byte, hide bool) {
 }
 
 // hide returns the value of a hidden AVP: the Hidden AVP Subformat, padded with
-// random octets to full blocks so that it tells little of the value's length.
+// random octets to full blocks so that it tells little of the value's length. A
+// value that is too long is the caller's mistake.
 func (s *Secret) hide(attr Attr, vector, value []byte, random func([]byte)) []byte {
 	n := 2 + len(value)
+	if n > longest {
+		panic(fmt.Sprintf("wire: attribute %d: %d octets to hide, want %d at most", attr, len(value), longest-2))
+	}
 	padded := min((n+md5.Size-1)/md5.Size*md5.Size, longest)
 	b := make([]byte, padded)
 	binary.BigEndian.PutUint16(b, uint16(len(value)))

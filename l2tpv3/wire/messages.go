@@ -65,12 +65,11 @@ func (l *LCCE) avps(f *fields) {
 	f.octets(AttrNonce, &l.Nonce, may)
 	f.text(AttrHostName, &l.HostName, must)
 	f.uint32(AttrRouterID, &l.RouterID, must)
-	f.uint32(AttrAssignedConnectionID, &l.ConnectionID, must)
+	f.connectionID(&l.ConnectionID, must)
 	f.pseudowires(AttrCapabilities, &l.Capabilities, must)
 	f.uint16(AttrReceiveWindowSize, &l.ReceiveWindow, may)
 	f.text(AttrVendorName, &l.VendorName, may)
 	f.text(AttrPreferredLanguage, &l.Language, may)
-	f.nonzero(AttrAssignedConnectionID, l.ConnectionID)
 }
 
 // Type implements Message.
@@ -109,7 +108,7 @@ func (*StopCCN) Type() MessageType { return TypeStopCCN }
 
 func (m *StopCCN) avps(f *fields) {
 	f.result(&m.Result)
-	f.uint32(AttrAssignedConnectionID, &m.ConnectionID, may)
+	f.connectionID(&m.ConnectionID, may)
 }
 
 // A HELLO asks whether the peer is there, RFC 3931 section 6.5.
@@ -158,7 +157,6 @@ func (m *CallRequest) avps(f *fields) {
 	f.uint64(AttrTxConnectSpeed, &m.TxSpeed, may)
 	f.uint64(AttrRxConnectSpeed, &m.RxSpeed, may)
 	f.nonzero(AttrLocalSessionID, m.LocalSessionID)
-	f.sequencing(m.Sequencing)
 }
 
 // An ICRQ asks for a session on behalf of a circuit here, RFC 3931 section 6.6.
@@ -207,7 +205,6 @@ func (m *CallReply) avps(f *fields) {
 	f.uint64(AttrRxConnectSpeed, &m.RxSpeed, may)
 	f.uint32(AttrPhysicalChannelID, &m.PhysicalChannelID, may)
 	f.nonzero(AttrLocalSessionID, m.LocalSessionID)
-	f.sequencing(m.Sequencing)
 }
 
 // An ICRP accepts an ICRQ, RFC 3931 section 6.7.
@@ -246,7 +243,6 @@ func (m *CallConnected) avps(f *fields) {
 	f.uint64(AttrTxConnectSpeed, &m.TxSpeed, may)
 	f.uint64(AttrRxConnectSpeed, &m.RxSpeed, may)
 	optional(f, AttrCircuitStatus, &m.Status)
-	f.sequencing(m.Sequencing.Value)
 }
 
 // An ICCN completes an incoming call, RFC 3931 section 6.8.

@@ -71,7 +71,7 @@ var stopTexts = map[ResultCode]string{
 	StopStateMachine:  "finite state machine error or timeout",
 }
 
-// Those from 6 to 12 are RFC 2661's, 17 to 19 RFC 4591's, 20 to 24 RFC 4454's.
+// Those from 6 to 11 are RFC 2661's, those from 17 on RFC 4591's.
 var cdnTexts = map[ResultCode]string{
 	CDNCarrier:        "loss of carrier or circuit disconnect",
 	CDNError:          "general error",
@@ -109,8 +109,11 @@ var errorTexts = map[ErrorCode]string{
 // Text puts the result of a StopCCN or CDN into words with its numbers:
 // `result 2 (general error), error 8 (unknown mandatory AVP): "attribute 99"`.
 func (r Result) Text(t MessageType) string {
-	texts := stopTexts
-	if t == TypeCDN {
+	var texts map[ResultCode]string
+	switch t {
+	case TypeStopCCN:
+		texts = stopTexts
+	case TypeCDN:
 		texts = cdnTexts
 	}
 	var s strings.Builder
@@ -118,7 +121,11 @@ func (r Result) Text(t MessageType) string {
 	if text, ok := texts[r.Code]; ok {
 		fmt.Fprintf(&s, " (%s)", text)
 	}
-	if r.Error != ErrorNone {
+	switch {
+	case t == TypeStopCCN && r.Code == StopVersion:
+		// "Error Code indicates highest version supported."
+		fmt.Fprintf(&s, ", highest version %d", uint16(r.Error))
+	case r.Error != ErrorNone:
 		fmt.Fprintf(&s, ", error %d", uint16(r.Error))
 		if text, ok := errorTexts[r.Error]; ok {
 			fmt.Fprintf(&s, " (%s)", text)
@@ -130,7 +137,8 @@ func (r Result) Text(t MessageType) string {
 	return s.String()
 }
 
-// maxErrorMessage bounds what a peer can have us remember and log.
+// maxErrorMessage bounds what a peer can have us remember and log, and what we
+// send.
 const maxErrorMessage = 256
 
 func (r *Result) append(b []byte) []byte {
@@ -139,7 +147,7 @@ func (r *Result) append(b []byte) []byte {
 		return b
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(r.Error))
-	return append(b, r.Message...)
+	return append(b, printable([]byte(r.Message), maxErrorMessage)...)
 }
 
 // parse reads a value of 2 octets at least. One octet after the Result Code is
@@ -152,13 +160,29 @@ func (r *Result) parse(b []byte) {
 	}
 }
 
-// printable returns what a peer sent as text, fit for a log: bounded, and with
-// nothing in it that a terminal would obey.
+// printable returns what a peer sent as text, fit for a log: at most so many
+// octets of UTF-8, and nothing in it that a terminal would obey.
 func printable(b []byte, most int) string {
-	s := strings.TrimRight(string(b[:min(len(b), most)]), "\x00")
+	text := strings.TrimRight(string(b), "\x00")
+	var s strings.Builder
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		if s.Len()+utf8.RuneLen(r) > most {
+			break
+		}
+		s.WriteRune(r)
+	}
+	return s.String()
+}
+
+// ascii returns a text with a question mark for each character that is not of
+// US-ASCII.
+func ascii(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
+		if r > unicode.MaxASCII {
+			return '?'
 		}
 		return r
 	}, s)
@@ -171,8 +195,6 @@ type Error struct {
 	Vendor uint32
 	Attr   Attr
 	Text   string
-
-	unbounded bool // the end of the AVP cannot be told
 }
 
 func (e *Error) Error() string { return "wire: " + e.Text }
