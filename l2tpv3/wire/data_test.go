@@ -63,7 +63,16 @@ func TestDataHeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// RFC 3931 section 4.1.2.1: "The T bit MUST be set to 0, indicating that this
+		// is a data message."
+		//
+		// "All reserved values MUST be set to 0 on outgoing messages and ignored on
+		// incoming messages."
+		//
+		// "The Ver field MUST be set to 3, indicating an L2TPv3 message."
 		got := AppendDataHeader(nil, v.encap, v.session, c, v.sublayer)
+		// RFC 3931 section 4.6: "If the number in this field is valid, the S bit MUST
+		// be set to 1."
 		if v.sequenced {
 			PutSequence(got[len(got)-4:], v.number|1<<24) // more than 24 bits do not show
 		}
@@ -124,6 +133,17 @@ var datagrams = []struct {
 }
 
 func TestClassify(t *testing.T) {
+	// RFC 3931 section 3.2.2: "The Session Header MUST provide (1) a method of
+	// distinguishing traffic among multiple L2TP data sessions and (2) a method of
+	// distinguishing data messages from control messages."
+	for _, id := range []uint32{1, 2, 0xffffffff} {
+		for _, e := range []Encap{UDP, IP} {
+			b := AppendDataHeader(nil, e, id, cookie.Cookie{}, pseudowire.NoSublayer)
+			if kind, got, _ := Classify(e, b); kind != Data || got != id {
+				t.Errorf("session %d over %s: kind %d, session %d", id, e, kind, got)
+			}
+		}
+	}
 	for _, v := range datagrams {
 		kind, _, rest := Classify(v.encap, octets(t, v.hex))
 		if kind != v.want || !bytes.Equal(rest, octets(t, v.rest)) {
@@ -159,6 +179,8 @@ func TestSequenceIgnoresReservedBits(t *testing.T) {
 	if n, sequenced, err := Sequence(octets(t, "ff000007")); n != 7 || !sequenced || err != nil {
 		t.Errorf("number %d, %v, %v; want 7", n, sequenced, err)
 	}
+	// RFC 3931 section 4.6: "If the S bit is set to zero, the Sequence Number
+	// contents are undefined and MUST be ignored by the receiver."
 	if _, sequenced, _ := Sequence(octets(t, "bf000007")); sequenced {
 		t.Error("S bit clear, and a number all the same")
 	}

@@ -1,5 +1,6 @@
 // Package wire is the bytes of L2TP: the headers of data messages over UDP and
-// over IP, and the sublayer. It does no I/O. RFC 3931 sections 3.2 and 4.1.
+// over IP with the sublayer, and the control messages with their AVPs, digests and
+// hidden values. It does no I/O. RFC 3931 sections 3.2, 4.1, 5 and 6.
 package wire
 
 import "fmt"
