@@ -15,6 +15,7 @@ import (
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
+	"spanwire/testbed/relay"
 )
 
 // A side is an endpoint with dynamic tunnels, over loopback.
@@ -97,9 +98,18 @@ func (s *side) established(tunnel string) l2tpv3.TunnelStatus {
 // TestDialAndAccept has two endpoints find each other over UDP and over IP 115, and
 // a frame go each way.
 func TestDialAndAccept(t *testing.T) {
-	for _, encap := range []wire.Encap{wire.UDP, wire.IP} {
-		t.Run(encap.String(), func(t *testing.T) {
-			localA, localB := netip.MustParseAddr("127.0.0.21"), netip.MustParseAddr("127.0.0.22")
+	for _, v := range []struct {
+		name   string
+		encap  wire.Encap
+		at, to string
+	}{
+		{"UDP", wire.UDP, "127.0.0.21", "127.0.0.22"},
+		{"UDP over IPv6", wire.UDP, "::1", "::1"},
+		{"IP", wire.IP, "127.0.0.21", "127.0.0.22"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			encap := v.encap
+			localA, localB := netip.MustParseAddr(v.at), netip.MustParseAddr(v.to)
 			var portA, portB uint16
 			if encap == wire.UDP {
 				portA, portB = freePort(t, localA.String()), freePort(t, localB.String())
@@ -132,7 +142,7 @@ func TestDialAndAccept(t *testing.T) {
 				t.Errorf("%+v %+v", sa.Control, sb.Control)
 			}
 			frame := bytes.Repeat([]byte{2}, 60)
-			for range 2 {
+			for again := range 2 {
 				send(da.Sessions()[0], frame)
 				send(db.Sessions()[0], frame)
 				for s, c := range got {
@@ -145,6 +155,9 @@ func TestDialAndAccept(t *testing.T) {
 						t.Fatalf("%s: no frame", s.Name())
 					}
 				}
+				if again == 1 {
+					break // once with the first session's cookies, once with others
+				}
 				if err := a.Roll("paris/office"); err != nil {
 					t.Fatal(err)
 				}
@@ -153,9 +166,7 @@ func TestDialAndAccept(t *testing.T) {
 					time.Sleep(5 * time.Millisecond)
 				}
 			}
-			began := time.Now()
 			a.Close()
-			t.Log("close a", time.Since(began))
 			for end := time.Now().Add(5 * time.Second); b.Status().Tunnels[0].Up(); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("the peer closed, and the tunnel is up")
@@ -168,5 +179,51 @@ func TestDialAndAccept(t *testing.T) {
 				t.Error("the log does not tell the dialogue, or tells the secret")
 			}
 		})
+	}
+}
+
+// TestPeerMoves gives a peer another port in the middle of it, as a NAT does that
+// has forgotten: with a secret it is followed, without one it is not.
+func TestPeerMoves(t *testing.T) {
+	for _, secrets := range [][]*wire.Secret{{wire.NewSecret([]byte("s3cret"))}, nil} {
+		loopback := netip.MustParseAddr("127.0.0.1")
+		portA, portB, portNAT := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+		nat := func() *relay.Relay {
+			t.Helper()
+			r, err := relay.New(netip.AddrPortFrom(loopback, portNAT), netip.AddrPortFrom(loopback, 0), netip.AddrPortFrom(loopback, portA), netip.AddrPortFrom(loopback, portB), relay.Impairment{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		r := nat()
+		a, b := newSide(t, "lyon"), newSide(t, "paris")
+		quick := control.TunnelConfig{Secrets: secrets, Hello: 100 * time.Millisecond, Timeout: 50 * time.Millisecond, MaxTimeout: 50 * time.Millisecond, Retries: 5}
+		b.add(l2tpv3.DynamicConfig{
+			TunnelConfig: l2tpv3.TunnelConfig{Name: "lyon", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portB)}, Peer: l2tpv3.Host{Addr: loopback}},
+			Control:      quick, Circuits: officeOf(false),
+		})
+		quick.Dial = true
+		a.add(l2tpv3.DynamicConfig{
+			TunnelConfig: l2tpv3.TunnelConfig{Name: "paris", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portA)}, Peer: l2tpv3.Host{Addr: loopback, Port: portNAT}},
+			Control:      quick, Circuits: officeOf(true),
+		})
+		a.established("paris")
+		former := b.established("lyon")
+		r.Close()
+		r = nat()
+		defer r.Close()
+		moved := false
+		for end := time.Now().Add(5 * time.Second); !moved && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			st := b.Status().Tunnels[0]
+			moved = st.Up() && st.Peer != former.Peer
+		}
+		if !moved {
+			t.Fatalf("the peer was neither followed nor did it come again")
+		}
+		same := b.established("lyon").Control.ConnectionID == former.Control.ConnectionID
+		if same != (secrets != nil) {
+			t.Errorf("with a secret %v: the same connection %v", secrets != nil, same)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -138,6 +139,13 @@ any_end_id = true
 			return s, errors.Join(errors.New("no end of it within two minutes"), dialler.Process.Kill(), dialler.Wait())
 		}
 	}
+	said := time.Now()
+	if l.TAPs {
+		if err := devices(n, l.Tunnels*l.Sessions); err != nil {
+			return s, err
+		}
+	}
+	late := time.Since(said)
 	after, err := usage(responder.Process.Pid)
 	hold.Close()
 	if err := errors.Join(err, dialler.Wait()); err != nil {
@@ -146,10 +154,29 @@ any_end_id = true
 	if err := json.Unmarshal([]byte(out.String()), &s); err != nil {
 		return s, err
 	}
+	if l.TAPs { // a session is of use when its device is there
+		s.SessionSeconds += late.Seconds()
+		s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
+	}
 	things := float64(max(l.Tunnels*l.Sessions, l.Tunnels))
 	s.ResponderCPU = (after.cpu - before.cpu).Seconds() * 1e6 / things
 	s.Memory = float64(after.memory-before.memory) / things
 	return s, nil
+}
+
+// devices waits until a namespace has so many devices beside its loopback.
+func devices(n *netlab.Namespace, want int) error {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		have := 0
+		if err := n.Do(func() error {
+			links, err := net.Interfaces()
+			have = len(links) - 1
+			return err
+		}); err != nil || have == want {
+			return err
+		}
+	}
+	return errors.New("not all devices were made within a minute")
 }
 
 // A used is what a process has used.

@@ -337,7 +337,7 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 	if lost > 0 {
 		l.rxLost.Add(uint64(lost))
 	}
-	if v == old && l.silent() {
+	if v == old && len(in.pending) == 0 && l.silent() { // what pends came just now
 		in.sequence.accept(n)
 		v = inOrder
 	}

@@ -357,6 +357,25 @@ func TestPeerStartsAgain(t *testing.T) {
 	}
 }
 
+// TestDuplicateAfterASilence has the first frame after a silence come twice in one
+// batch: the second is no peer that starts again.
+func TestDuplicateAfterASilence(t *testing.T) {
+	p := params(t)
+	p.Sublayer, p.Sequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
+	peer := netip.MustParseAddrPort("127.0.0.9:1701")
+	e := newEnd(t, "127.0.0.1:0", p)
+	e.reach(peer)
+	for range 2 { // nothing was ever received: it has been silent for long
+		b := wire.AppendDataHeader(nil, wire.UDP, p.SessionID, p.ReceiveCookie, p.Sublayer)
+		wire.PutSequence(b[len(b)-4:], 1000)
+		e.put(from(peer, append(b, make([]byte, 60)...)))
+	}
+	e.receiver.Flush(time.Now())
+	if n := len(e.got); n != 1 {
+		t.Errorf("%d delivered, want 1", n)
+	}
+}
+
 // TestHintOfASublayerMismatch reads frames four octets off.
 func TestHintOfASublayerMismatch(t *testing.T) {
 	ours, theirs := params(t), params(t)
