@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -477,5 +478,84 @@ func TestHiddenConnectionID(t *testing.T) {
 		}
 		s.send(&wire.SCCCN{})
 		s.wantState(Established)
+	}
+}
+
+// RFC 3931 section 5.4.1: "The Control Message Authentication Nonce AVP, Attribute
+// Type 73, MUST contain a cryptographically random value [RFC1750]." And: "The
+// Random Vector AVP, Attribute Type 36, MUST contain a cryptographically random
+// value [RFC1750]." Both, as IDs, cookies and tie breakers, are what Config.Random
+// gives, and never twice the same.
+func TestRandomness(t *testing.T) {
+	n := here()
+	var given []byte
+	n.Random = func(b []byte) {
+		here().Random(b)
+		for i := range b {
+			b[i] ^= byte(len(given)) * 31
+		}
+		given = append(given, b...)
+	}
+	seen := make(map[string]bool)
+	want := func(what string, b []byte) {
+		t.Helper()
+		if len(b) == 0 || !bytes.Contains(given, b) || seen[string(b)] {
+			t.Errorf("%s %x: %d octets, given %v, seen before %v", what, b, len(b), bytes.Contains(given, b), seen[string(b)])
+		}
+		seen[string(b)] = true
+	}
+	cfg := dials(office(true))
+	cfg.Hide, cfg.Secrets = true, []*wire.Secret{secret("s")}
+	for range 3 {
+		s := tellNode(t, n, cfg).authenticated(secret("s"), wire.SHA1)
+		m := s.next("SCCRQ")
+		s.nr++
+		q := m.Message.(*wire.SCCRQ)
+		want("nonce", q.Nonce)
+		want("tie breaker", binary.BigEndian.AppendUint64(nil, q.TieBreaker.Value))
+		want("connection ID", binary.BigEndian.AppendUint32(nil, q.ConnectionID))
+		s.send(&wire.SCCRP{LCCE: s.peer})
+		get[*wire.SCCCN](s)
+		m = s.next("ICRQ")
+		k := m.Message.(*wire.ICRQ)
+		want("cookie", k.Cookie.Append(nil))
+		want("tie breaker", binary.BigEndian.AppendUint64(nil, k.TieBreaker.Value))
+		want("session ID", binary.BigEndian.AppendUint32(nil, k.LocalSessionID))
+		at := bytes.Index(m.raw, []byte{0x80, 22, 0, 0, 0, byte(wire.AttrRandomVector)})
+		want("Random Vector", m.raw[at+6:at+22])
+	}
+}
+
+// TestRejectionIsSigned wants a StopCCN for an SCCRQ to be one that its sender can
+// verify.
+func TestRejectionIsSigned(t *testing.T) {
+	s := signed(t, dials(), wire.MD5)
+	tie := s.next("SCCRQ").Message.(*wire.SCCRQ).TieBreaker.Value
+	s.id, s.remote = 0, nil
+	s.send(&wire.SCCRQ{LCCE: s.peer, TieBreaker: wire.Some(tie + 1)})
+	s.next("StopCCN") // drain has verified it
+	s.ns, s.peer.ConnectionID = 0, 78
+	s.send(s.request(), avp(mandatory, 0, 999))
+	s.next("StopCCN")
+
+	s = tell(t, accepts())
+	s.digests = []wire.Signature{{Type: wire.MD5, Secret: integrity}}
+	s.send(s.request(), avp(mandatory, 0, 999))
+	m := s.next("StopCCN")
+	if _, ok := wire.Verify(m.raw, []*wire.Secret{integrity}, nil, nil); !ok {
+		t.Error("the digest is wrong")
+	}
+
+	// And what refuses our SCCRQ is believed if it is signed.
+	s = signed(t, dials(), wire.SHA1)
+	s.want("SCCRQ", 0, 0)
+	nonce := s.peer.Nonce
+	s.peer.Nonce = nil
+	s.nr = 1
+	s.send(&wire.StopCCN{Result: wire.Result{Code: wire.StopExists}})
+	s.peer.Nonce = nonce
+	s.wantState(Idle)
+	if len(s.conns) != 0 {
+		t.Error("the connection is left")
 	}
 }

@@ -28,6 +28,7 @@ type conn struct {
 	peer       Peer
 	dialect    dialect
 	request    request // what an incoming one began with
+	delivered  uint16  // the number of the peer's next message
 
 	sessions map[uint32]*session // by the peer's Session ID, once it is known
 	all      sessionList
@@ -36,6 +37,8 @@ type conn struct {
 	heard   time.Time // when the peer was last heard
 	hello   time.Time // when to send a HELLO
 	linger  time.Time // in idle: when the last trace of the connection may go
+	list    *[]*conn  // of those that are not established; nil: it is
+	place   int       // in the list
 	queued  bool      // in lcce.ready
 	removed bool      // from the LCCE
 	reason  string    // in idle: why
@@ -107,10 +110,11 @@ func (l *LCCE) accept(now time.Time, t *tunnel, at Address, h wire.ControlHeader
 	c.reliably(0)
 	c.request = r
 	l.requests[r.key] = c
-	l.halfOpen = append(l.halfOpen, c)
+	l.list(&l.halfOpen, c)
 	t.incoming++
 	c.learn(&m.LCCE, p.Cisco)
 	c.reliable.Receive(now, h.Ns, h.Nr, false, nil)
+	c.delivered = 1
 	c.do(now, rcvSCCRQ, wire.Result{})
 	return c
 }
@@ -215,7 +219,7 @@ func (c *conn) lcceAVPs() wire.LCCE {
 
 // opened begins what waits for the connection.
 func (c *conn) opened(now time.Time) {
-	c.lcce.complete(c)
+	c.lcce.unlist(c)
 	c.arrange(now)
 	c.lcce.established(now, c)
 }
@@ -227,7 +231,8 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool) {
 		c.reliable.Abandon()
 	}
 	c.lingerOn(now)
-	c.lcce.complete(c)
+	c.lcce.unlist(c)
+	c.lcce.rest(c)
 	for s := range c.all.each {
 		s.gone(now, "the control connection is closed")
 	}
@@ -332,6 +337,9 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 		// peer MAY drop messages". What it does acknowledge is taken.
 		l.drop(DropQueue)
 		ack = true
+	} else if !ack && c.tooEarly(h, message) {
+		l.drop(DropQueue)
+		ack = true
 	}
 	verdict := c.reliable.Receive(now, h.Ns, h.Nr, ack, message)
 	l.wake(c)
@@ -351,16 +359,35 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	if elsewhere || at.Local != c.at.Local {
 		c.follow(now, at)
 	}
+	c.delivered++
 	c.deliver(now, message)
 	for {
 		held, ok := c.reliable.Next()
 		if !ok {
 			break
 		}
+		c.delivered++
 		c.deliver(now, held)
 	}
 	c.arrange(now)
 }
+
+// tooEarly reports whether a message comes so long before its turn, or is so long,
+// that it is not kept until then: the peer sends it again. Of one that has not
+// completed the connection hardly anything is kept.
+func (c *conn) tooEarly(h wire.ControlHeader, message []byte) bool {
+	ahead := h.Ns - c.delivered
+	switch {
+	case ahead == 0 || ahead >= 1<<15: // its turn, or past
+		return false
+	case c.state == Established:
+		return len(message) > maxHeld
+	}
+	return ahead > 4 || len(message) > maxHeld/4
+}
+
+// maxHeld is the octets of the longest message that waits for its turn.
+const maxHeld = 4096
 
 // maxQueued is how many messages may wait for the peer, beyond two for each session
 // that there may be, until no more of its messages are taken.

@@ -1318,3 +1318,234 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("%+v", e.Peer)
 	}
 }
+
+// TestNetworks has SCCRQs come from networks, and through several sockets.
+func TestNetworks(t *testing.T) {
+	s := tell(t, TunnelConfig{Name: "any", Many: true})
+	s.Bind(s.now, "any", Binding{Vias: []int{1, 3}, Peers: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}})
+	for i, v := range []struct {
+		peer string
+		via  int
+		ok   bool
+	}{
+		{"198.51.100.7:1701", 1, true}, {"198.51.100.8:1701", 3, true}, {"[2001:db8:1::9]:1701", 3, true},
+		{"198.51.100.9:1701", 2, false}, {"198.51.101.7:1701", 1, false}, {"192.0.2.2:1701", 1, false},
+	} {
+		s.at = from(v.peer)
+		s.at.Via = v.via
+		s.id, s.ns, s.nr, s.peer.ConnectionID = 0, 0, 0, uint32(100+i)
+		s.send(s.request())
+		if v.ok {
+			if m := s.next("SCCRP"); m.to != s.at {
+				t.Errorf("answered at %v, want %v", m.to, s.at)
+			}
+			continue
+		}
+		s.wantSilence()
+		s.dropped(DropNoTunnel, 1)
+	}
+	s.Bind(s.now, "any", Binding{})
+	if len(s.hosts)+len(s.nets) != 0 {
+		t.Errorf("%v, %v", s.hosts, s.nets)
+	}
+}
+
+// TestSeveralTunnelsToOneAddress takes peers apart by host name, and one that is
+// up last.
+func TestSeveralTunnelsToOneAddress(t *testing.T) {
+	s := tell(t, accepts())
+	s.tunnel(TunnelConfig{Name: "second"})
+	come := func(host string, id uint32, want string) {
+		t.Helper()
+		s.id, s.ns, s.nr, s.peer.ConnectionID, s.peer.HostName = 0, 0, 0, id, host
+		s.send(s.request())
+		s.id = s.next("SCCRP").Message.(*wire.SCCRP).ConnectionID
+		s.nr = 1
+		s.send(&wire.SCCCN{})
+		if e := s.event(TunnelUp); e.Tunnel != want {
+			t.Errorf("%s is %s, want %s", host, e.Tunnel, want)
+		}
+		s.sent = nil
+	}
+	come("a", 10, "there")
+	come("b", 11, "second")
+	come("b", 12, "second")
+	come("a", 13, "there")
+	come("c", 14, "there") // for want of a better one
+}
+
+// TestBudgets tells sources apart, IPv6's by their networks, and forgets them.
+func TestBudgets(t *testing.T) {
+	l := New(Config{RequestRate: 2, Random: here().Random})
+	now := start
+	allow := func(source string, want bool) {
+		t.Helper()
+		if got := l.allow(now, netip.MustParseAddr(source)); got != want {
+			t.Errorf("%s: %v, want %v", source, got, want)
+		}
+	}
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", false)
+	allow("192.0.2.2", true)
+	allow("2001:db8::1", true)
+	allow("2001:db8::2", true)
+	allow("2001:db8::3", false)
+	allow("2001:db8:0:1::1", true)
+	now = now.Add(500 * time.Millisecond)
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", false)
+	for i := range maxBudgets + 100 {
+		l.allow(now, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	if len(l.budgets) > maxBudgets+1 {
+		t.Errorf("%d sources", len(l.budgets))
+	}
+	allow("203.0.113.1", false) // no room for more, and what they share is spent
+	now = now.Add(time.Minute)
+	allow("203.0.113.1", true)
+	if len(l.budgets) > 2 {
+		t.Errorf("%d sources after a minute", len(l.budgets))
+	}
+	allow("203.0.113.1", true)
+	now = now.Add(-time.Hour)
+	allow("203.0.113.1", false) // a clock that goes back gives nothing
+}
+
+// TestSameIDOfANewPeer has a peer begin anew with the same Control Connection ID
+// before its former attempt is complete.
+func TestSameIDOfANewPeer(t *testing.T) {
+	s := tell(t, accepts())
+	s.send(s.request())
+	get[*wire.SCCRP](s)
+	first := s.id
+	s.id, s.ns, s.nr = 0, 0, 0
+	s.peer.Language = "fy" // by which its SCCRQ is another
+	s.send(s.request())
+	get[*wire.SCCRP](s)
+	if s.id == first {
+		t.Fatal("the same connection")
+	}
+	s.send(&wire.SCCCN{})
+	s.wantState(Established)
+	s.quiet()
+	s.after(31 * time.Second)
+	if len(s.conns) != 1 {
+		t.Errorf("%d connections", len(s.conns))
+	}
+	s.send(&wire.HELLO{})
+	s.wantState(Established)
+}
+
+// TestTrace shows messages to the owner, those that were sent and those that were
+// accepted.
+func TestTrace(t *testing.T) {
+	n := here()
+	var traced []string
+	n.Trace = func(m Traced) {
+		name := "ZLB"
+		if t, ok := wire.TypeOf(m.Message); ok {
+			name = t.String()
+		}
+		direction := "<"
+		if m.Out {
+			direction = ">"
+		}
+		traced = append(traced, direction+name)
+		if m.Tunnel != "there" || m.At.Peer.Port() != 1701 || m.Secret != nil {
+			t.Errorf("%+v", m)
+		}
+	}
+	s := tellNode(t, n, accepts())
+	s.at.Peer = netip.MustParseAddrPort("192.0.2.77:1701")
+	s.send(s.request()) // nobody's
+	s.at.Peer = netip.MustParseAddrPort("192.0.2.2:1701")
+	s.ns = 0
+	s.establish()
+	s.ns, s.nr, s.id, s.peer.ConnectionID = 0, 0, 0, 78
+	s.send(s.request(), avp(mandatory, 0, 999))
+	if got := strings.Join(traced, " "); got != "<SCCRQ >SCCRP <SCCCN >ZLB <SCCRQ >StopCCN" {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestNamesOfEvents wants words for all that can happen and be dropped.
+func TestNamesOfEvents(t *testing.T) {
+	for k := TunnelAdded; k <= Noted; k++ {
+		if k.String() == "" || k.String() == "event" {
+			t.Errorf("event %d has no name", k)
+		}
+	}
+	for d := range Drops {
+		if d.String() == "" {
+			t.Errorf("drop %d has no name", d)
+		}
+	}
+	for s := range states {
+		if s.String() == "" {
+			t.Errorf("state %d has no name", s)
+		}
+	}
+	if got := fmt.Sprint(Noted+1, Drops, states); got != "event unknown unknown" {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestEventsAreOrdered wants what belongs to a thing to end before it.
+func TestEventsAreOrdered(t *testing.T) {
+	s := tell(t, TunnelConfig{Name: "any", Many: true, Circuits: []CircuitConfig{office(false)}})
+	s.send(s.request())
+	get[*wire.SCCRP](s)
+	s.send(&wire.SCCCN{})
+	s.send(icrq(9))
+	p := get[*wire.ICRP](s)
+	s.send(iccn(9, p.LocalSessionID))
+	s.wantEvents("tunnel added, session added, tunnel up, session open, session up")
+	s.Remove(s.now, "any")
+	s.drain()
+	s.wantEvents("session down, tunnel down, session removed, tunnel removed, tunnel removed")
+	s.Remove(s.now, "any")
+	s.wantEvents("")
+}
+
+// TestFirstNumbers wants an SCCRQ to be the first message of its connection.
+func TestFirstNumbers(t *testing.T) {
+	s := tell(t, accepts())
+	s.ns = 5
+	s.send(s.request())
+	s.ns, s.nr = 0, 1
+	s.send(s.request())
+	s.wantSilence()
+	s.dropped(DropSequence, 2)
+}
+
+// TestLittleIsHeld bounds what waits for its turn, above all that of peers that
+// have not completed the connection.
+func TestLittleIsHeld(t *testing.T) {
+	long := avp(0, 0, 999, make([]byte, 900)...)
+	s := tell(t, accepts(office(false)))
+	s.send(s.request())
+	get[*wire.SCCRP](s)
+	for ns := uint16(2); ns < 100; ns++ {
+		s.receive(s.write(ns, &wire.HELLO{}))
+	}
+	s.receive(s.write(3, &wire.HELLO{}, long, long))
+	s.quiet()
+	if got := s.conns[s.id].reliable.Stats(); got.OutOfOrder != 4 {
+		t.Errorf("%d messages held, want 4", got.OutOfOrder)
+	}
+	s.send(&wire.SCCCN{})
+	s.wantState(Established)
+	s.quiet()
+	s.receive(s.write(8, &wire.HELLO{}, long, long, long, long, long))
+	s.wantSilence()
+	s.receive(s.write(9, &wire.HELLO{}, long))
+	s.next("ZLB")
+	s.receive(s.write(6, &wire.HELLO{}))
+	s.receive(s.write(7, &wire.HELLO{}))
+	s.receive(s.write(8, &wire.HELLO{}, long, long, long, long, long)) // in its turn
+	s.sent = s.sent[len(s.sent)-1:]
+	if m := s.next("ZLB"); m.Nr != 10 {
+		t.Errorf("acknowledges %d, want 10", m.Nr)
+	}
+}

@@ -28,7 +28,8 @@ type LCCE struct {
 	requests map[requestKey]*conn
 	sessions map[uint32]*session // by our Session ID
 	reserved map[uint32]bool     // Session IDs of static sessions
-	halfOpen []*conn
+	halfOpen  []*conn // that peers have begun and not completed
+	lingering []*conn // that peers had begun, and that answer for a while what comes again
 
 	budgets map[netip.Addr]budget
 	swept   time.Time
@@ -239,6 +240,10 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 		}
 		m, p, err = reread(t, &a, message)
 	}
+	if h.Ns != 0 || h.Nr != 0 { // and it is to be the first message of all
+		l.drop(DropSequence)
+		return
+	}
 	if !a.enabled && !l.allow(now, at.Peer.Addr()) {
 		l.drop(DropRate)
 		return
@@ -380,18 +385,39 @@ func sum(message []byte) uint64 {
 	return h.Sum64()
 }
 
-// complete takes a connection off the list of the half-open ones.
-func (l *LCCE) complete(c *conn) {
+// list puts a connection on one of the lists of those that are not established.
+func (l *LCCE) list(all *[]*conn, c *conn) {
+	*all = append(*all, c)
+	c.list, c.place = all, len(*all)-1
+}
+
+// unlist takes a connection off its list.
+func (l *LCCE) unlist(c *conn) {
+	if c.list == nil {
+		return
+	}
+	if c.list == &l.halfOpen {
+		c.tunnel.incoming--
+	}
+	all := *c.list
+	last := len(all) - 1
+	all[c.place] = all[last]
+	all[c.place].place = c.place
+	all[last] = nil
+	*c.list = all[:last]
+	c.list = nil
+}
+
+// rest lists a connection of a peer's that is closed, or strangers could have us
+// remember as many as they like.
+func (l *LCCE) rest(c *conn) {
 	if c.dialled {
 		return
 	}
-	if i := slices.Index(l.halfOpen, c); i >= 0 {
-		last := len(l.halfOpen) - 1
-		l.halfOpen[i] = l.halfOpen[last]
-		l.halfOpen[last] = nil
-		l.halfOpen = l.halfOpen[:last]
-		c.tunnel.incoming--
+	if len(l.lingering) >= l.cfg.HalfOpen {
+		l.remove(l.lingering[l.jitter.IntN(len(l.lingering))])
 	}
+	l.list(&l.lingering, c)
 }
 
 // remove forgets a connection for good.
@@ -400,6 +426,7 @@ func (l *LCCE) remove(c *conn) {
 		return
 	}
 	c.removed = true
+	l.unlist(c)
 	l.timers.set(&c.timer, time.Time{})
 	delete(l.conns, c.id)
 	if l.requests[c.request.key] == c {

@@ -73,8 +73,6 @@ const (
 	rcvCDN
 	callPlaced
 	callFailed
-
-	events
 )
 
 // An action is what a machine does when it moves.

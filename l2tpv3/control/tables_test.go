@@ -157,7 +157,7 @@ func TestConnectionTable(t *testing.T) {
 	tied := func(s *dialogue, better int64, extra ...[]byte) {
 		q := s.request()
 		q.TieBreaker = wire.Some(uint64(int64(s.tunnels["there"].conn.tie.Value) + better))
-		s.id, s.ns = 0, 0
+		s.id, s.ns, s.nr = 0, 0, 0
 		s.send(q, extra...)
 	}
 	bad := avp(mandatory, 0, 999)
@@ -167,12 +167,12 @@ func TestConnectionTable(t *testing.T) {
 			s.Bind(s.now, "there", Binding{At: s.at})
 			s.after(0)
 		},
-		"Receive SCCRQ, acceptable":     func(s *dialogue) { s.send(s.request()) },
-		"Receive SCCRQ, not acceptable": func(s *dialogue) { s.send(s.request(), bad) },
-		"Receive SCCRQ":                 func(s *dialogue) { s.send(s.request()) },
-		"Receive SCCRP":                 func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}) },
-		"Receive SCCRP, acceptable":     func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}) },
-		"Receive SCCRP, not acceptable": func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}, bad) },
+		"Receive SCCRQ, acceptable":                           func(s *dialogue) { s.send(s.request()) },
+		"Receive SCCRQ, not acceptable":                       func(s *dialogue) { s.send(s.request(), bad) },
+		"Receive SCCRQ":                                       func(s *dialogue) { s.send(s.request()) },
+		"Receive SCCRP":                                       func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}) },
+		"Receive SCCRP, acceptable":                           func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}) },
+		"Receive SCCRP, not acceptable":                       func(s *dialogue) { s.send(&wire.SCCRP{LCCE: s.peer}, bad) },
 		"Receive SCCRQ, lose tie breaker, SCCRQ acceptable":   func(s *dialogue) { tied(s, -1) },
 		"Receive SCCRQ, lose tie breaker, SCCRQ unacceptable": func(s *dialogue) { tied(s, -1, bad) },
 		"Receive SCCRQ, win tie breaker":                      func(s *dialogue) { tied(s, 1) },
