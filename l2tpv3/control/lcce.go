@@ -24,12 +24,12 @@ type LCCE struct {
 	nets     []*tunnel                // of whole networks
 	order    int
 
-	conns    map[uint32]*conn // by our Control Connection ID
-	requests map[requestKey]*conn
-	sessions map[uint32]*session // by our Session ID
-	reserved map[uint32]bool     // Session IDs of static sessions
-	halfOpen  []*conn // that peers have begun and not completed
-	lingering []*conn // that peers had begun, and that answer for a while what comes again
+	conns     map[uint32]*conn // by our Control Connection ID
+	requests  map[requestKey]*conn
+	sessions  map[uint32]*session // by our Session ID
+	reserved  map[uint32]bool     // Session IDs of static sessions
+	halfOpen  []*conn             // that peers have begun and not completed
+	lingering []*conn             // that peers had begun, and that answer for a while what comes again
 
 	budgets map[netip.Addr]budget
 	swept   time.Time

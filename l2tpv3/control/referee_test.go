@@ -69,10 +69,10 @@ func (r *referee) receive(o *node, from netip.AddrPort, b []byte) {
 		c = o.conns[h.ConnectionID]
 	}
 	before := o.DropCounts()
-	before[DropHalfOpen] = 0
 	o.Receive(o.net.now, Address{Peer: from}, b)
 	after := o.DropCounts()
-	after[DropHalfOpen] = 0
+	early := before[DropQueue] != after[DropQueue] // its acknowledgment alone is taken
+	before[DropHalfOpen], before[DropQueue] = after[DropHalfOpen], after[DropQueue]
 	if err != nil || before != after {
 		return
 	}
@@ -86,6 +86,9 @@ func (r *referee) receive(o *node, from netip.AddrPort, b []byte) {
 		}
 	}
 	if c != nil {
+		if early {
+			message = message[:wire.ControlHeaderLen]
+		}
 		r.enter(o, c, h, message)
 	}
 }

@@ -136,6 +136,7 @@ type sim struct {
 	inactive bool // until SetCircuit
 	lifetime bool // of cookies
 	repeat   int  // octets for which both have the same "random" ones
+	adjust   func(*TunnelConfig)
 
 	statuses map[string]wire.CircuitStatus // of local segments, by node and name
 	seen     map[string]wire.CircuitStatus // as the peers know them
@@ -237,6 +238,9 @@ func (s *sim) tunnels(x, y string) (a, b TunnelConfig) {
 		c.RedialMax = pick(s, 0, s.upTo(20*time.Second)+5*time.Second)
 		c.Dialect = pick(s, Auto, Auto, IETF, Cisco)
 		c.Language = pick(s, "", "de")
+		if s.adjust != nil {
+			s.adjust(c)
+		}
 	}
 	if s.chance(4) {
 		ends[s.rand.IntN(2)].NoTieBreaker = true
@@ -552,6 +556,9 @@ func (s *sim) agreeButDrops() {
 func (s *sim) rollover() {
 	s.lifetime = true
 	mode := s.rand.IntN(3)
+	if mode == 1 { // what is lost is to come again before anybody gives up
+		s.adjust = func(c *TunnelConfig) { c.Timeout, c.SetupTimeout, c.Retries = 200*time.Millisecond, 0, 0 }
+	}
 	s.build()
 	s.delay, s.least = 250*time.Millisecond, time.Millisecond
 	s.after(3 * time.Minute)
@@ -562,7 +569,7 @@ func (s *sim) rollover() {
 		s.strict = true
 	case 1:
 		s.strict = true
-		s.loss = s.rand.Float64() * 0.3
+		s.loss = s.rand.Float64() * 0.1
 	case 2:
 		s.loss = s.rand.Float64() * 0.3
 		things = append(things, s.restart, s.command)

@@ -105,12 +105,17 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 	if circuits != len(l.circuits) {
 		fatalf("%d circuits, and tunnels with %d", len(l.circuits), circuits)
 	}
-	if len(l.halfOpen) > l.cfg.HalfOpen || len(l.halfOpen) < attempts {
-		fatalf("%d half-open connections listed, %d there, the limit is %d", len(l.halfOpen), attempts, l.cfg.HalfOpen)
+	if len(l.halfOpen) > l.cfg.HalfOpen || len(l.halfOpen) != attempts || len(l.lingering) > l.cfg.HalfOpen {
+		fatalf("%d half-open connections listed, %d there, %d lingering, the limit is %d", len(l.halfOpen), attempts, len(l.lingering), l.cfg.HalfOpen)
 	}
-	for _, c := range l.halfOpen {
-		if l.conns[c.id] != c {
-			fatalf("half-open connection %d is gone", c.id)
+	for i, c := range l.halfOpen {
+		if l.conns[c.id] != c || c.state != WaitCtlConn || c.list != &l.halfOpen || c.place != i {
+			fatalf("half-open connection %d is gone or in %v", c.id, c.state)
+		}
+	}
+	for i, c := range l.lingering {
+		if l.conns[c.id] != c || c.state != Idle || c.list != &l.lingering || c.place != i {
+			fatalf("lingering connection %d is gone or in %v", c.id, c.state)
 		}
 	}
 	for _, c := range l.requests {
