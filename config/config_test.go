@@ -134,6 +134,10 @@ addresses = ["198.51.100.1/24", "2001:db8::1/64"]
 
 // TestAddresses reads every form of local and peer. A local address of unknown
 // family still has its port.
+//
+// RFC 3931 section 4.1.2.2: "When negotiating a control connection over UDP, control
+// messages MUST be sent as UDP datagrams using the registered UDP port 1701
+// [RFC1700]." Another is the user's own word.
 func TestAddresses(t *testing.T) {
 	for _, v := range []struct{ encap, local, peer, want string }{
 		{"udp", `local = "192.0.2.1"`, "192.0.2.2", "192.0.2.1 1701, 192.0.2.2 1701"},

@@ -27,10 +27,40 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// RFC 3931 section 8.2: "a 64-bit Cookie MUST be used with all sessions."
+// RFC 3931 section 8.2: "For protection against brute-force, blind, insertion
+// attacks, a 64-bit Cookie MUST be used with all sessions."
 func TestDefaultSize(t *testing.T) {
 	if DefaultSize != 8 {
 		t.Errorf("%d octets, want 8", DefaultSize)
+	}
+}
+
+// TestRandom looks at many cookies.
+//
+// RFC 3931 section 8.2: "Each Assigned Cookie MUST be selected in a
+// cryptographically random manner [RFC1750] such that a series of Assigned Cookies
+// does not provide any indication of what a future Cookie will be."
+func TestRandom(t *testing.T) {
+	const cookies = 4096
+	seen := make(map[Cookie]bool)
+	var ones [8 * MaxSize]int
+	for range cookies {
+		c, err := New(MaxSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[c] = true
+		for bit := range ones {
+			ones[bit] += int(c.octets[bit/8] >> (bit % 8) & 1)
+		}
+	}
+	if len(seen) != cookies {
+		t.Errorf("%d different cookies of %d", len(seen), cookies)
+	}
+	for bit, n := range ones { // ten standard deviations of 32
+		if n < cookies/2-320 || n > cookies/2+320 {
+			t.Errorf("bit %d is set in %d of %d", bit, n, cookies)
+		}
 	}
 }
 

@@ -97,6 +97,10 @@ func (s *side) established(tunnel string) l2tpv3.TunnelStatus {
 
 // TestDialAndAccept has two endpoints find each other over UDP and over IP 115, and
 // a frame go each way.
+//
+// RFC 3931 section 4.1: "L2TPv3 implementations MUST support L2TP over IP and SHOULD
+// support L2TP over UDP for better NAT and firewall traversal, and for easier
+// migration from L2TPv2."
 func TestDialAndAccept(t *testing.T) {
 	for _, v := range []struct {
 		name   string
@@ -226,4 +230,53 @@ func TestPeerMoves(t *testing.T) {
 			t.Errorf("with a secret %v: the same connection %v", secrets != nil, same)
 		}
 	}
+}
+
+// TestNothingIsSentTooEarly sends frames before the session is there, and while the
+// peer's circuit is not active.
+func TestNothingIsSentTooEarly(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	portA, portB := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+	a, b := newSide(t, "lyon"), newSide(t, "paris")
+	da := a.add(l2tpv3.DynamicConfig{
+		TunnelConfig: l2tpv3.TunnelConfig{Name: "paris", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portA)}, Peer: l2tpv3.Host{Addr: loopback, Port: portB}},
+		Control:      control.TunnelConfig{Dial: true, Timeout: 20 * time.Millisecond, MaxTimeout: 20 * time.Millisecond, Retries: 500, DialRetries: 500},
+		Circuits:     officeOf(true),
+	})
+	session := da.Sessions()[0]
+	sent := func() int {
+		buf := make([]byte, pseudowire.Headroom+60)
+		return session.Send([]pseudowire.Frame{pseudowire.NewFrame(buf, pseudowire.Headroom)})
+	}
+	drops := func() [pseudowire.Drops]uint64 { return a.Status().Tunnels[0].Sessions[0].Stats.Drops }
+	// RFC 3931 section 3: "An L2TP session MUST be established before L2TP can begin
+	// to forward session frames."
+	if n := sent(); n != 0 || drops()[pseudowire.DropNoPeer] != 1 {
+		t.Errorf("%d frames sent without a session, drops %v", n, drops())
+	}
+	db := b.add(l2tpv3.DynamicConfig{
+		TunnelConfig: l2tpv3.TunnelConfig{Name: "lyon", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portB)}, Peer: l2tpv3.Host{Addr: loopback}},
+		Circuits:     officeOf(false),
+	})
+	a.established("paris")
+	until := func(want int) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); sent() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d frames sent, want %d", 1-want, want)
+			}
+		}
+	}
+	until(1)
+	// RFC 3931 section 5.4.5: "If this AVP is received with a Not Active notification
+	// for a given L2TP session, all data traffic for that session MUST cease (or not
+	// begin) in the direction of the sender of the Circuit Status AVP until the
+	// circuit is advertised as Active."
+	b.SetCircuit(db.Sessions()[0], 0)
+	until(0)
+	if drops()[pseudowire.DropInactive] == 0 {
+		t.Errorf("drops %v", drops())
+	}
+	b.SetCircuit(db.Sessions()[0], wire.CircuitActive)
+	until(1)
 }

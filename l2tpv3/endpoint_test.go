@@ -262,6 +262,11 @@ func TestAddTunnelRefuses(t *testing.T) {
 	}
 }
 
+// TestInterfaceMTU has a segment's MTU be what the path carries whole.
+//
+// RFC 3931 section 4.1.4: "An implementation MUST implement at least one of the
+// methods described in this section for managing mismatched MTUs, based on careful
+// consideration of how the final product will be deployed."
 func TestInterfaceMTU(t *testing.T) {
 	p, _ := pair(t)
 	for _, v := range []struct {

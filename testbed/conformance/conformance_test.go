@@ -9,7 +9,7 @@ import (
 )
 
 // strict wants every requirement quoted in a test or given a reason, not both.
-const strict = false
+const strict = true
 
 func TestUpToDate(t *testing.T) {
 	files, err := generate(os.DirFS("../.."))

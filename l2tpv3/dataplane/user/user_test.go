@@ -207,6 +207,9 @@ func TestNoHeadroom(t *testing.T) {
 }
 
 // TestDrops has one datagram for every reason, in the order of the checks.
+//
+// RFC 3931 section 4.5: "Any received data packets that contain invalid Session
+// IDs or associated Cookie values MUST be dropped."
 func TestDrops(t *testing.T) {
 	p := params(t)
 	p.Sublayer, p.Sequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
