@@ -282,7 +282,7 @@ func TestRecovery(t *testing.T) {
 	if err := os.WriteFile(l.Args[3], text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l = again(lyon, l)
+	again(lyon, l)
 	eventually(t, "an echo from the former address", func() error { return k.once(107) })
 }
 
