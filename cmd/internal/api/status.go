@@ -77,8 +77,11 @@ type Call struct {
 	State       string    `json:"state"`
 	Since       time.Time `json:"since"`
 	RemoteEndID string    `json:"remote_end_id"`
-	Circuit     string    `json:"circuit"`      // of the local segment
-	PeerCircuit string    `json:"peer_circuit"` // empty: not told yet
+	Circuit     string    `json:"circuit"`                 // of the local segment
+	PeerCircuit string    `json:"peer_circuit"`            // empty: not told yet
+	TxSpeed     uint64    `json:"peer_tx_speed,omitempty"` // the peer's word, bit/s
+	RxSpeed     uint64    `json:"peer_rx_speed,omitempty"`
+	Channel     uint32    `json:"peer_physical_channel,omitempty"`
 	LastError   string    `json:"last_error,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	Rollover    time.Time `json:"rollover,omitzero"` // when another session takes over

@@ -141,6 +141,9 @@ func call(s *control.SessionStatus) *api.Call {
 		LastError:   s.LastError,
 		NextAttempt: s.Next,
 		Rollover:    s.Rollover,
+		TxSpeed:     s.Params.TxSpeed,
+		RxSpeed:     s.Params.RxSpeed,
+		Channel:     s.Params.PhysicalChannel,
 	}
 	if s.Down {
 		c.State = string(l2tpv3.Down)
