@@ -41,6 +41,7 @@ type LCCE struct {
 	ready   []*conn // those that may have something to send
 	replies []reply // to whom has no connection
 	events  []Event
+	taken   int // of the events
 	closing bool
 
 	jitter   *rand.Rand
@@ -489,15 +490,21 @@ func (l *LCCE) Deadline() time.Time {
 
 // Event returns what happened, in its order; call it until ok is false.
 func (l *LCCE) Event() (e Event, ok bool) {
-	if len(l.events) == 0 {
-		l.events = nil
+	if l.taken == len(l.events) {
+		if l.events = l.events[:0]; cap(l.events) > keptEvents {
+			l.events = nil
+		}
+		l.taken = 0
 		return Event{}, false
 	}
-	e = l.events[0]
-	l.events[0] = Event{}
-	l.events = l.events[1:]
+	e = l.events[l.taken]
+	l.events[l.taken] = Event{}
+	l.taken++
 	return e, true
 }
+
+// keptEvents is for how many events there is room when there are none.
+const keptEvents = 32
 
 func (l *LCCE) emit(e Event) {
 	e.Time = l.now

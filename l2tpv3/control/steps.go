@@ -73,27 +73,29 @@ const (
 	rcvCDN
 	callPlaced
 	callFailed
+
+	events
 )
 
 // An action is what a machine does when it moves.
 type action uint8
 
 const (
-	none          action = iota
-	impossible           // the table has no such row: the event cannot be
-	cleanUp              // nothing is sent
-	sendSCCRQ            // and wait
-	sendSCCRP            //
-	sendSCCCN            // and open for the sessions that wait
-	openConn             // open for the sessions that wait
-	sendStopCCN          // and clean up
-	rejectSCCRQ          // StopCCN for the losing connection
-	sendRequest          // ICRQ or OCRQ
-	sendReply            // ICRP or OCRP
-	sendConnected        // ICCN or OCCN, and the session is open
-	openSession          // prepare for data
-	sendCDN              // and clean up
-	rejectRequest        // CDN for the losing session
+	impossible action = iota // the table has no such row: the event cannot be
+	none
+	cleanUp       // nothing is sent
+	sendSCCRQ     // and wait
+	sendSCCRP     //
+	sendSCCCN     // and open for the sessions that wait
+	openConn      // open for the sessions that wait
+	sendStopCCN   // and clean up
+	rejectSCCRQ   // StopCCN for the losing connection
+	sendRequest   // ICRQ or OCRQ
+	sendReply     // ICRP or OCRP
+	sendConnected // ICCN or OCCN, and the session is open
+	openSession   // prepare for data
+	sendCDN       // and clean up
+	rejectRequest // CDN for the losing session
 )
 
 // A step is what an event does in a state.
@@ -102,10 +104,10 @@ type step struct {
 	next   State
 }
 
-type table map[State]map[event]step
+type table [states][events]step
 
-func (t table) step(s State, e event) step {
-	if row, ok := t[s][e]; ok {
+func (t *table) step(s State, e event) step {
+	if row := t[s][e]; row.action != impossible {
 		return row
 	}
 	return step{impossible, s}
