@@ -2,6 +2,7 @@
 GO        ?= go
 BIN       := bin/spanwire
 FUZZTIME  ?= 30s
+SEEDS     ?= 10000
 SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # What the tests need beside Go, as Debian names it: the judge of captures, the
@@ -9,7 +10,7 @@ SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TEST_PACKAGES  := gcc libc6-dev tshark qemu-system-x86 kmod iproute2 iputils-ping
 BENCH_PACKAGES := iperf3 iproute2
 
-.PHONY: help build demo test bench interop conformance fuzz lint test-packages bench-packages
+.PHONY: help build demo test simulate bench interop conformance fuzz lint test-packages bench-packages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ test: test-packages ## Run all tests, with the race detector where it counts, an
 	$(GO) vet ./...
 	$(SUDO) $(GO) test -count=1 ./...
 	$(SUDO) $(GO) test -count=1 -race ./bridge/... ./cmd/... ./config/... ./cookie/... ./l2tpv3/... ./pseudowire/...
+
+simulate: ## Play every scenario of the control protocol with SEEDS (10000) seeds
+	$(GO) test -count=1 -timeout 60m -v -run '^TestSim$$' ./l2tpv3/control -seeds $(SEEDS)
 
 interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
 	$(SUDO) $(GO) test -count=1 -v -run 'Kernel' ./testbed/interop/...
