@@ -14,11 +14,14 @@ import (
 
 const decodeHelp = `Decode prints the L2TPv3 control messages of a capture, pcap or pcapng, over UDP port
 1701 and IP protocol 115: a line for the header, then a line for each AVP, with M
-where it is mandatory and H where it was hidden. Cookies are not shown.
+where it is mandatory and H where it was hidden. Cookies are not shown. A message of
+which the capture has not all, or that was sent in fragments, is named and not
+decoded; L2TPv2 is passed over.
 
 With a secret it verifies the Message Digests and shows what is hidden. Where the
-secret was changed give both. Exit code 1 means that a digest is wrong or a message
-malformed. FILE - is standard input.`
+secret was changed give both. A digest is "not checked" without the secret, or where
+the capture began when the connection was up already. Exit code 1 means that a digest
+is wrong, a message malformed, or the file damaged. FILE - is standard input.`
 
 const decodeExample = `  tcpdump -w t.pcap udp port 1701
   spanwire decode t.pcap --secret-file /etc/spanwire/paris.secret
@@ -42,6 +45,9 @@ func decodeCommand() *cobra.Command {
 				secrets = append(secrets, s)
 			}
 			for _, text := range texts {
+				if text == "" {
+					return exit{exitUsage, errors.New("--secret: want 1 octet at least")}
+				}
 				secrets = append(secrets, wire.NewSecret([]byte(text)))
 			}
 			in := cmd.InOrStdin()
@@ -54,11 +60,12 @@ func decodeCommand() *cobra.Command {
 				in = file
 			}
 			n, err := decode.Print(cmd.OutOrStdout(), in, secrets)
+			if err == nil || n.Packets > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), n)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d packets, %d control messages; digests: %d right, %d wrong, %d not checked; %d malformed\n",
-				n.Packets, n.Messages, n.Right, n.Wrong, n.Unknown, n.Malformed)
 			if n.Wrong > 0 || n.Malformed > 0 {
 				return errors.New("the capture has wrong digests or malformed messages")
 			}

@@ -4,12 +4,14 @@ package decode
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -21,209 +23,238 @@ import (
 // A Count says what was found in a capture.
 type Count struct {
 	Packets   int // of any kind
+	Foreign   int // of them, those of a link type that is not known here
 	Messages  int // L2TPv3 control messages, ZLBs too
 	Right     int // with a digest that one of the secrets makes, or the integrity check
 	Wrong     int // with a digest that none makes
 	Unknown   int // with a digest that cannot be checked: no secret, or no nonces seen
+	Partial   int // of which the capture has not all, so that they are not decoded
 	Malformed int
 }
 
-// A source is a file of captured packets.
-type source interface {
-	gopacket.PacketDataSource
-	LinkType() layers.LinkType
+// String puts the count into a line.
+func (n Count) String() string {
+	s := fmt.Sprintf("packets %d, control messages %d; digests right %d, wrong %d, not checked %d; malformed %d",
+		n.Packets, n.Messages, n.Right, n.Wrong, n.Unknown, n.Malformed)
+	if n.Partial > 0 {
+		s += fmt.Sprintf("; not whole in the capture %d", n.Partial)
+	}
+	if n.Foreign > 0 {
+		s += fmt.Sprintf("; of links that are not known here %d", n.Foreign)
+	}
+	return s
 }
 
-// open reads a file's first octets, which say whether it is pcap or pcapng.
+// A source is a file of captured packets.
+type source struct {
+	gopacket.PacketDataSource
+	link func(*gopacket.CaptureInfo) layers.LinkType
+}
+
+// open reads a file's first octets, which say whether it is pcap or pcapng, and
+// whether gzip has had it.
 func open(r io.Reader) (source, error) {
 	b := bufio.NewReader(r)
 	magic, err := b.Peek(4)
-	if err != nil {
-		return nil, fmt.Errorf("%d octets: no capture", len(magic))
+	if bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return source{}, err
+		}
+		b = bufio.NewReader(z)
+		magic, err = b.Peek(4)
+	}
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return source{}, err
+	case err != nil:
+		return source{}, fmt.Errorf("it has %d octets", len(magic))
 	}
 	if string(magic) == "\x0a\x0d\x0d\x0a" {
-		return pcapgo.NewNgReader(b, pcapgo.DefaultNgReaderOptions)
+		// Each packet says of which interface it is, and these may be of
+		// different kinds.
+		ng, err := pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		if err != nil {
+			return source{}, err
+		}
+		return source{ng, func(info *gopacket.CaptureInfo) layers.LinkType {
+			if len(info.AncillaryData) == 0 {
+				return layers.LinkTypeMax
+			}
+			return info.AncillaryData[0].(layers.LinkType)
+		}}, nil
 	}
-	return pcapgo.NewReader(b)
+	classic, err := pcapgo.NewReader(b)
+	if err != nil {
+		return source{}, err
+	}
+	return source{classic, func(*gopacket.CaptureInfo) layers.LinkType { return classic.LinkType() }}, nil
 }
 
-// A datagram is an L2TP datagram of a capture.
-type datagram struct {
-	at       time.Time
-	from, to netip.AddrPort
-	encap    wire.Encap
-	octets   []byte
-}
-
-// Print prints the control messages of a capture to w. Secrets verify digests and
-// show what is hidden; none: digests are shown as they are, but for integrity
-// checks, which need none.
+// Print prints the control messages of a capture to w, each as soon as it is
+// read. Secrets verify digests and show what is hidden; none: digests are shown as
+// they are, but for integrity checks, which need none. Messages of L2TPv2 are
+// passed over.
 func Print(w io.Writer, r io.Reader, secrets []*wire.Secret) (n Count, _ error) {
 	file, err := open(r)
 	if err != nil {
-		return n, err
+		return n, fmt.Errorf("no capture: %w", err)
 	}
-	d := dialogues{secrets: secrets, peers: make(map[end]peer)}
-	out := bufio.NewWriter(w)
+	p := printer{w: bufio.NewWriter(w), dialogues: dialogues{secrets: secrets, ends: make(map[end][]pair)}}
 	for {
 		b, info, err := file.ReadPacketData()
-		if errors.Is(err, io.EOF) {
-			return n, out.Flush()
+		switch {
+		case errors.Is(err, io.EOF) && info.CaptureLength == 0:
+			return p.n, nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return p.n, fmt.Errorf("it ends within a packet, after %d", p.n.Packets)
+		case err != nil:
+			return p.n, fmt.Errorf("after %d packets: %w", p.n.Packets, err)
 		}
-		if err != nil {
-			out.Flush()
-			return n, fmt.Errorf("after %d packets: %w", n.Packets, err)
+		p.n.Packets++
+		g, found, known := dissect(file.link(&info), b)
+		if !known {
+			p.n.Foreign++
 		}
-		n.Packets++
-		g, ok := dissect(b, file.LinkType())
-		if !ok {
+		if !found {
 			continue
 		}
 		g.at = info.Timestamp
-		kind, _, rest := wire.Classify(g.encap, g.octets)
-		if kind != wire.Control && !(kind == wire.Version2 && len(rest) > 0 && rest[0]&0x80 != 0) {
-			continue
-		}
-		d.message(out, &g, kind, rest, &n)
-	}
-}
-
-// dissect finds L2TP in a packet.
-func dissect(b []byte, link layers.LinkType) (g datagram, ok bool) {
-	p := gopacket.NewPacket(b, link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
-	var from, to netip.Addr
-	var protocol layers.IPProtocol
-	var payload []byte
-	for _, l := range p.Layers() {
-		switch l := l.(type) {
-		case *layers.IPv4:
-			from, _ = netip.AddrFromSlice(l.SrcIP.To4())
-			to, _ = netip.AddrFromSlice(l.DstIP.To4())
-			protocol, payload = l.Protocol, l.Payload
-		case *layers.IPv6:
-			from, _ = netip.AddrFromSlice(l.SrcIP)
-			to, _ = netip.AddrFromSlice(l.DstIP)
-			protocol, payload = l.NextHeader, l.Payload
-		case *layers.UDP:
-			if l.SrcPort != wire.Port && l.DstPort != wire.Port {
-				return g, false
-			}
-			return datagram{from: netip.AddrPortFrom(from, uint16(l.SrcPort)), to: netip.AddrPortFrom(to, uint16(l.DstPort)), octets: l.Payload}, true
-		}
-		if protocol == wire.Protocol {
-			return datagram{from: netip.AddrPortFrom(from, 0), to: netip.AddrPortFrom(to, 0), encap: wire.IP, octets: payload}, true
+		p.datagram(&g)
+		if err := p.w.Flush(); err != nil {
+			return p.n, err
 		}
 	}
-	return g, false
 }
 
-// dialogues know what digests are made with, as far as the capture has shown it.
-type dialogues struct {
-	secrets []*wire.Secret
-	peers   map[end]peer
+// A printer prints control messages, and remembers of them what it needs for
+// those that follow.
+type printer struct {
+	w         *bufio.Writer
+	dialogues dialogues
+	n         Count
 }
 
-// An end is a Control Connection ID of the node that assigned it.
-type end struct {
-	at netip.Addr
-	id uint32
-}
-
-// A peer is who has assigned an ID, and who sends to it.
-type peer struct {
-	nonce []byte // of who assigned the ID
-	other []byte // of who sends to it
-}
-
-// message prints one control message.
-func (d *dialogues) message(w io.Writer, g *datagram, kind wire.Kind, b []byte, n *Count) {
+// datagram prints a datagram, if it is a control message of L2TPv3.
+func (p *printer) datagram(g *datagram) {
+	kind, _, b := wire.Classify(g.encap, g.octets)
+	switch {
+	case kind == wire.Control:
+	case kind == wire.Version2 && b[0]&0x80 != 0: // which may be an SCCRQ that offers both versions
+	default:
+		return
+	}
 	h, message, err := wire.ParseControl(b)
+	if err != nil && g.partial != "" {
+		p.partial(g, kind, b)
+		return
+	}
 	if err != nil {
 		if kind == wire.Control {
-			n.Malformed++
-			fmt.Fprintf(w, "%s %s > %s %v\n", stamp(g.at), address(g.from), address(g.to), err)
+			p.n.Malformed++
+			p.line(g, err.Error())
 		}
 		return
 	}
-	t, has := wire.TypeOf(message)
-	if h.Version != 3 && (!has || t != wire.TypeSCCRQ) {
+	p.message(g, h, message)
+}
+
+// line prints a line for a datagram.
+func (p *printer) line(g *datagram, words ...string) {
+	fmt.Fprintf(p.w, "%s %s > %s %s\n", g.at.UTC().Format("15:04:05.000000"), address(g.from), address(g.to), strings.Join(words, ", "))
+}
+
+// partial prints what there is of a message of which the capture has not all.
+func (p *printer) partial(g *datagram, kind wire.Kind, b []byte) {
+	if kind != wire.Control {
 		return
 	}
-	n.Messages++
-	name := "ZLB"
-	if has {
-		name = t.String()
+	p.n.Partial++
+	if len(b) < wire.ControlHeaderLen {
+		p.line(g, "a control message", g.partial+": not decoded")
+		return
 	}
-	secret, verdict := d.verify(g, h, message, t, n)
-	fmt.Fprintf(w, "%s %s > %s %s id %d ns %d nr %d%s\n", stamp(g.at), address(g.from), address(g.to), name, h.ConnectionID, h.Ns, h.Nr, verdict)
+	whole := binary.BigEndian.Uint16(b[2:])
+	b = bytes.Clone(b)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	h, message, err := wire.ParseControl(b)
+	if err != nil {
+		p.n.Partial--
+		p.n.Malformed++
+		p.line(g, err.Error())
+		return
+	}
+	p.n.Messages++
+	p.line(g, title(h, message), fmt.Sprintf("%s, %d octets of %d: not decoded", g.partial, len(b), whole))
+}
+
+// title tells what a message is, by its header and its type.
+func title(h wire.ControlHeader, message []byte) string {
+	name := "ZLB"
+	if t, has := wire.TypeOf(message); has {
+		name = t.String()
+	} else if len(message) > wire.ControlHeaderLen {
+		name = "message without type"
+	}
+	if h.Version != 3 {
+		name += fmt.Sprintf(" with a header of version %d", h.Version)
+	}
+	return fmt.Sprintf("%s id %d ns %d nr %d", name, h.ConnectionID, h.Ns, h.Nr)
+}
+
+// message prints a control message.
+func (p *printer) message(g *datagram, h wire.ControlHeader, message []byte) {
+	t, has := wire.TypeOf(message)
+	if h.Version != 3 && (t != wire.TypeSCCRQ || !offersVersion3(message)) {
+		return
+	}
+	p.n.Messages++
+	v, words, secret := p.dialogues.judge(g, h, message, t)
+	p.dialogues.follow(g, h, message, secret)
+	what := []string{title(h, message)}
+	switch v {
+	case right:
+		p.n.Right++
+	case wrong:
+		p.n.Wrong++
+	case unknown:
+		p.n.Unknown++
+	}
+	if v != none {
+		what = append(what, words)
+	}
+	p.line(g, what...)
 	all, err := wire.Describe(message, secret)
 	for i, a := range all {
 		if i == 0 && has {
 			continue
 		}
-		var marks []string
+		marks := ""
 		if a.Mandatory {
-			marks = append(marks, "M")
+			marks = "M"
 		}
 		if a.Hidden {
-			marks = append(marks, "H")
+			marks += "H"
 		}
-		fmt.Fprintf(w, "    %-2s %s: %s\n", strings.Join(marks, ""), a.Name, a.Value)
+		fmt.Fprintf(p.w, "    %-2s %s: %s\n", marks, a.Name, a.Value)
 	}
 	if err != nil {
-		n.Malformed++
-		fmt.Fprintf(w, "    malformed: %v\n", err)
+		p.n.Malformed++
+		fmt.Fprintf(p.w, "    malformed: %v\n", err)
 	}
 }
 
-// verify judges the digest of a message, and learns from it what those after it
-// are made with. It returns the secret that what is hidden is hidden with.
-func (d *dialogues) verify(g *datagram, h wire.ControlHeader, message []byte, t wire.MessageType, n *Count) (*wire.Secret, string) {
-	to := end{g.to.Addr(), h.ConnectionID}
-	p, known := d.peers[to]
-	nonce := wire.Nonce(message)
-	sender, receiver := p.other, p.nonce
-	parsed, _ := wire.Parse(message, &wire.Decoding{Lenient: true})
-	switch m := parsed.Message.(type) {
-	case *wire.SCCRQ:
-		d.peers[end{g.from.Addr(), m.ConnectionID}] = peer{nonce: append([]byte(nil), nonce...)}
-		sender, receiver = nil, nil
-	case *wire.SCCRP:
-		sender = append([]byte(nil), nonce...)
-		d.peers[to] = peer{nonce: p.nonce, other: sender}
-		d.peers[end{g.from.Addr(), m.ConnectionID}] = peer{nonce: sender, other: p.nonce}
+// offersVersion3 tells an SCCRQ that offers both versions from one of L2TPv2
+// alone. RFC 3931 section 4.7.3.
+func offersVersion3(message []byte) bool {
+	all, _ := wire.Describe(message, nil)
+	for _, a := range all {
+		if strings.HasSuffix(a.Name, wire.AttrAssignedConnectionID.String()) { // Cisco's too
+			return true
+		}
 	}
-	var fallback *wire.Secret // for what is hidden in a message that cannot be verified
-	if len(d.secrets) > 0 {
-		fallback = d.secrets[0]
-	}
-	if !wire.HasDigest(message) {
-		return fallback, ""
-	}
-	if s, ok := wire.Verify(message, d.secrets, sender, receiver); ok {
-		n.Right++
-		return s.Secret, fmt.Sprintf(" digest right (%v)", s.Type)
-	}
-	if s, ok := wire.Verify(message, []*wire.Secret{integrity}, nil, nil); ok {
-		n.Right++
-		return fallback, fmt.Sprintf(" integrity right (%v)", s.Type)
-	}
-	if t != wire.TypeSCCRQ && (!known || t != wire.TypeSCCRP && len(sender) == 0) {
-		n.Unknown++
-		return fallback, " digest not checked: the capture lacks the nonces"
-	}
-	if len(d.secrets) == 0 {
-		n.Unknown++
-		return nil, " digest not checked: no secret"
-	}
-	n.Wrong++
-	return fallback, " digest WRONG"
+	return false
 }
-
-// integrity is the secret of the integrity check: none. RFC 3931 section 4.3.
-var integrity = wire.NewSecret(nil)
-
-func stamp(at time.Time) string { return at.UTC().Format("15:04:05.000000") }
 
 // address leaves out the port where there is none.
 func address(a netip.AddrPort) string {
