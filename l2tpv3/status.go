@@ -12,8 +12,15 @@ import (
 // A Status is what an endpoint can tell of itself at one moment.
 type Status struct {
 	Tunnels []TunnelStatus           // the static ones first
-	Refused [control.Drops]uint64    // control messages that were not acted upon
+	Refused [control.Drops]Refusal   // control messages that were not acted upon
 	Drops   [pseudowire.Drops]uint64 // of what belongs to no session
+}
+
+// A Refusal is how many control messages were not acted upon for one reason, and
+// the last of them.
+type Refusal struct {
+	Count uint64
+	Last  control.Dropped
 }
 
 // A TunnelStatus is a tunnel's part of a Status.
@@ -65,7 +72,10 @@ func (e *Endpoint) Status() Status {
 func (c *channel) status(s *Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Refused = c.lcce.DropCounts()
+	last := c.lcce.LastDropped()
+	for why, n := range c.lcce.DropCounts() {
+		s.Refused[why] = Refusal{n, last[why]}
+	}
 	for _, t := range c.lcce.Status() {
 		if d := c.tunnels[t.Name]; d != nil {
 			s.Tunnels = append(s.Tunnels, d.status(&t))

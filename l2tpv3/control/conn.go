@@ -312,12 +312,12 @@ func (c *conn) isRequest(body []byte) bool {
 func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message []byte) {
 	l := c.lcce
 	if h.Version != 3 && h.ConnectionID != 0 {
-		l.drop(DropHeader)
+		l.drop(DropHeader, at)
 		return
 	}
 	elsewhere := at.Peer != c.at.Peer || at.Via != c.at.Via
 	if elsewhere && !c.auth.enabled && !(c.state == WaitCtlReply && at.Peer.Addr() == c.at.Peer.Addr() && at.Via == c.at.Via) {
-		l.drop(DropSource) // who proves nothing stays where it was
+		l.drop(DropSource, at) // who proves nothing stays where it was
 		return
 	}
 	t, has := wire.TypeOf(message)
@@ -325,7 +325,7 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 		t = 0 // a body without a Message Type in front: Parse tells the peer so
 	}
 	if why := c.auth.verify(h, message, t); why != accepted {
-		l.drop(why)
+		l.drop(why, at)
 		return
 	}
 	if trace := l.cfg.Trace; trace != nil {
@@ -335,10 +335,10 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	if queued := c.reliable.Stats().Queued; !ack && queued > maxQueued+2*c.cfg.SessionLimit {
 		// A peer that asks and acknowledges nothing. RFC 3931 section 4.2: "A
 		// peer MAY drop messages". What it does acknowledge is taken.
-		l.drop(DropQueue)
+		l.drop(DropQueue, at)
 		ack = true
 	} else if !ack && c.tooEarly(h, message) {
-		l.drop(DropQueue)
+		l.drop(DropQueue, at)
 		ack = true
 	}
 	verdict := c.reliable.Receive(now, h.Ns, h.Nr, ack, message)
@@ -346,7 +346,7 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	switch verdict {
 	case reliable.Deliver:
 	case reliable.Invalid:
-		l.drop(DropSequence)
+		l.drop(DropSequence, at)
 		return
 	default:
 		if verdict != reliable.Dropped {

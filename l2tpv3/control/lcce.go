@@ -31,11 +31,12 @@ type LCCE struct {
 	halfOpen  []*conn             // that peers have begun and not completed
 	lingering []*conn             // that peers had begun, and that answer for a while what comes again
 
-	budgets map[netip.Addr]budget
-	swept   time.Time
-	notes   budget
-	unnoted int // left out since the last note
-	drops   [Drops]uint64
+	budgets     map[netip.Addr]budget
+	swept       time.Time
+	notes       budget
+	unnoted     int // left out since the last note
+	drops       [Drops]uint64
+	lastDropped [Drops]Dropped
 
 	timers  timers
 	ready   []*conn // those that may have something to send
@@ -161,7 +162,7 @@ func (l *LCCE) Receive(now time.Time, at Address, datagram []byte) {
 	l.now = now
 	h, message, err := wire.ParseControl(datagram)
 	if err != nil {
-		l.drop(DropHeader)
+		l.drop(DropHeader, at)
 		return
 	}
 	t, has := wire.TypeOf(message)
@@ -172,7 +173,7 @@ func (l *LCCE) Receive(now time.Time, at Address, datagram []byte) {
 			// RFC 3931 section 7.2 has a StopCCN sent for an SCCRP or SCCCN
 			// in idle. There is nothing to authenticate it by, and whoever
 			// wants to have us send somewhere must know no number.
-			l.drop(DropConnection)
+			l.drop(DropConnection, at)
 			return
 		}
 		c.receive(now, at, h, message)
@@ -181,7 +182,7 @@ func (l *LCCE) Receive(now time.Time, at Address, datagram []byte) {
 	case has && t == wire.TypeStopCCN:
 		l.farewellFrom(now, at, h, message)
 	default:
-		l.drop(DropConnection)
+		l.drop(DropConnection, at)
 	}
 }
 
@@ -191,12 +192,12 @@ func (l *LCCE) farewellFrom(now time.Time, at Address, h wire.ControlHeader, mes
 	p, _ := wire.Parse(message, &wire.Decoding{Lenient: true})
 	m, ok := p.Message.(*wire.StopCCN)
 	if !ok || m.ConnectionID == 0 {
-		l.drop(DropConnection)
+		l.drop(DropConnection, at)
 		return
 	}
 	c := l.requests[requestKey{at, m.ConnectionID}]
 	if c == nil {
-		l.drop(DropConnection)
+		l.drop(DropConnection, at)
 		return
 	}
 	c.receive(now, at, h, message)
@@ -207,7 +208,7 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 	p, err := wire.Parse(message, &wire.Decoding{Lenient: true})
 	m, ok := p.Message.(*wire.SCCRQ)
 	if !ok {
-		l.drop(DropRequest)
+		l.drop(DropRequest, at)
 		return
 	}
 	var t *tunnel
@@ -216,17 +217,17 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 	// An ID that is hidden is known when the peer is.
 	if m.ConnectionID == 0 && wire.HasDigest(message) {
 		if t, a, why = l.match(at, m, message); t == nil {
-			l.drop(why)
+			l.drop(why, at)
 			return
 		}
 		m, p, err = reread(t, &a, message)
 	}
 	switch {
 	case m.ConnectionID == 0 && h.Version == 2:
-		l.drop(DropVersion2)
+		l.drop(DropVersion2, at)
 		return
 	case m.ConnectionID == 0:
-		l.drop(DropRequest)
+		l.drop(DropRequest, at)
 		return
 	}
 	r := request{requestKey{at, m.ConnectionID}, sum(message)}
@@ -236,17 +237,17 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 	}
 	if t == nil {
 		if t, a, why = l.match(at, m, message); t == nil {
-			l.drop(why)
+			l.drop(why, at)
 			return
 		}
 		m, p, err = reread(t, &a, message)
 	}
 	if h.Ns != 0 || h.Nr != 0 { // and it is to be the first message of all
-		l.drop(DropSequence)
+		l.drop(DropSequence, at)
 		return
 	}
 	if !a.enabled && !l.allow(now, at.Peer.Addr()) {
-		l.drop(DropRate)
+		l.drop(DropRate, at)
 		return
 	}
 	if trace := l.cfg.Trace; trace != nil {
@@ -263,11 +264,11 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 		return
 	}
 	if t.cfg.Many && len(t.instances) >= t.cfg.Limit && t.instances[instanceKey{m.HostName, m.RouterID}] == nil {
-		l.drop(DropLimit)
+		l.drop(DropLimit, at)
 		return
 	}
 	if len(l.halfOpen) >= l.cfg.HalfOpen {
-		l.drop(DropHalfOpen)
+		l.drop(DropHalfOpen, at)
 		l.halfOpen[l.jitter.IntN(len(l.halfOpen))].lost(now, "it made room for another")
 	}
 	l.accept(now, t, at, h, m, &p, r, a).arrange(now)
@@ -525,10 +526,23 @@ func (l *LCCE) emit(e Event) {
 // cause them.
 const notesRate = 20
 
-func (l *LCCE) drop(why Drop) { l.drops[why]++ }
+func (l *LCCE) drop(why Drop, at Address) {
+	l.drops[why]++
+	l.lastDropped[why] = Dropped{l.now, at.Peer}
+}
 
 // DropCounts returns how many messages were not acted upon, by reason.
 func (l *LCCE) DropCounts() [Drops]uint64 { return l.drops }
+
+// A Dropped tells of a message that was not acted upon.
+type Dropped struct {
+	Time time.Time
+	From netip.AddrPort // the port is 0 over IP
+}
+
+// LastDropped returns the last message of each reason; the zero value: there was
+// none.
+func (l *LCCE) LastDropped() [Drops]Dropped { return l.lastDropped }
 
 // Close closes all tunnels by StopCCN. What is to be sent is still to be sent,
 // until Quiet.

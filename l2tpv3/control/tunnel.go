@@ -268,7 +268,7 @@ func (l *LCCE) instance(now time.Time, t *tunnel, c *conn) *tunnel {
 		return i
 	}
 	if len(t.instances) >= t.cfg.Limit {
-		l.drop(DropLimit)
+		l.drop(DropLimit, c.at)
 		return nil
 	}
 	cfg := t.cfg

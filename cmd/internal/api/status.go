@@ -9,7 +9,19 @@ type Status struct {
 	Node    Node     `json:"node"`
 	Drops   Counters `json:"drops"`           // of what belongs to no session
 	Refused Counters `json:"control_refused"` // control messages that were not acted upon
-	Tunnels []Tunnel `json:"tunnels"`
+	// Refusals tell more of those, for which there were any.
+	Refusals []Refusal `json:"control_refusals,omitempty"`
+	Tunnels  []Tunnel  `json:"tunnels"`
+}
+
+// A Refusal is a reason for which control messages were not acted upon, and the
+// last of them.
+type Refusal struct {
+	Reason  string    `json:"reason"` // as in Status.Refused
+	Count   uint64    `json:"count"`
+	Last    time.Time `json:"last"`
+	From    string    `json:"from"`    // the last one's source
+	Meaning string    `json:"meaning"` // for a person
 }
 
 // A Node is the daemon itself.

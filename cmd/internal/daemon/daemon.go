@@ -21,7 +21,8 @@ import (
 )
 
 // lookEvery is how often the daemon looks at what changed by itself. It is also
-// how often a reason for dropping frames is logged.
+// how often a reason for dropping frames is logged, and one for refusing control
+// messages.
 const lookEvery = time.Second
 
 // A daemon is what Run has opened.
@@ -209,7 +210,7 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		defer ticker.Stop()
 		alive = ticker.C
 	}
-	drops := dropLog{log: d.log}
+	drops, refused := dropLog{log: d.log}, refusalLog{log: d.log}
 	var told string
 	for {
 		select {
@@ -223,6 +224,7 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		case <-look.C:
 			s := d.endpoint.Status()
 			drops.look(&s)
+			refused.look(&s)
 			if summary := summary(&s); summary != told {
 				d.notify("STATUS=" + summary)
 				told = summary

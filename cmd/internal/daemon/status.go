@@ -40,8 +40,9 @@ func (d *daemon) status() api.Status {
 	}
 	addDrops(answer.Drops, &s.Drops)
 	for why := control.Drop(1); why < control.Drops; why++ {
-		answer.Refused[why.String()] = s.Refused[why]
+		answer.Refused[why.String()] = s.Refused[why].Count
 	}
+	answer.Refusals = refusals(&s)
 
 	configured := make(map[string]*config.Tunnel)
 	for i := range d.file.Tunnels {
