@@ -136,18 +136,22 @@ func TestForged(t *testing.T) {
 		sound(n.fatalf, a.LCCE)
 		sound(n.fatalf, b.LCCE)
 	}
-	for range 20 {
+	rounds, step := 20, 5*time.Millisecond
+	if raced() {
+		rounds, step = 5, 20*time.Millisecond
+	}
+	for range rounds {
 		attack()
-		n.after(5 * time.Millisecond)
+		n.after(step)
 	}
 	n.mirrored(a, "b/office", b, "a/office")
 	if err := a.Roll(n.now, "b/office"); err != nil {
 		t.Fatal(err)
 	}
 	n.drain(a)
-	for range 10 {
+	for range rounds / 2 {
 		attack()
-		n.after(5 * time.Millisecond)
+		n.after(2 * step)
 	}
 	n.mirrored(a, "b/office", b, "a/office")
 	if up := a.Status()[0].Ups + b.Status()[0].Ups; up != 2 {
@@ -155,9 +159,9 @@ func TestForged(t *testing.T) {
 	}
 	a.Close(n.now)
 	n.drain(a)
-	for range 10 {
+	for range rounds / 2 {
 		attack()
-		n.after(5 * time.Millisecond)
+		n.after(2 * step)
 	}
 	n.after(3 * time.Minute)
 	if len(a.conns)+len(b.conns)+len(b.requests) != 0 {
@@ -172,7 +176,11 @@ func TestSpoofed(t *testing.T) {
 	k := &tap{network: n}
 	a, b := couple(n)
 	elsewhere := netip.MustParseAddrPort("198.51.100.1:1701")
-	for range 40 {
+	rounds, step := 40, 5*time.Millisecond
+	if raced() {
+		rounds, step = 8, 25*time.Millisecond
+	}
+	for range rounds {
 		k.take()
 		for _, p := range k.kept {
 			for _, o := range n.nodes {
@@ -182,7 +190,7 @@ func TestSpoofed(t *testing.T) {
 				}
 			}
 		}
-		n.after(5 * time.Millisecond)
+		n.after(step)
 	}
 	n.mirrored(a, "b/office", b, "a/office")
 }
