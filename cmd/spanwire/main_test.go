@@ -177,7 +177,7 @@ func TestCookiePairsMirror(t *testing.T) {
 	}
 }
 
-// fakeStatus is of a daemon with a tunnel that is up and one that is not.
+// fakeStatus is of a daemon with static tunnels, one of which is up and one not.
 func fakeStatus(now time.Time) api.Status {
 	return api.Status{
 		Node:  api.Node{Hostname: "lyon", RouterID: "192.0.2.1", Version: "v1.2", PID: 7, Started: now.Add(-time.Hour)},
@@ -198,30 +198,138 @@ func fakeStatus(now time.Time) api.Status {
 	}
 }
 
+// dynamicStatus is of a daemon with control connections in all sorts of states.
+func dynamicStatus(now time.Time) api.Status {
+	ago, then := now.Add(-time.Minute), now.Add(7*time.Second)
+	session := func(name, tap string, c api.Call) api.Session {
+		s := api.Session{Name: name, SessionID: 5, PeerSessionID: 6, ReceiveCookieOctets: 8, SendCookieOctets: 8,
+			Sublayer: "none", Sequencing: "none", TAP: tap, MTU: 1438, Call: &c}
+		c.Since = ago
+		s.Counters = api.Counters{"tx_packets": 0, "tx_bytes": 0, "rx_packets": 0, "rx_bytes": 0}
+		if c.State == "" {
+			c.State, c.PeerCircuit = "established", "active"
+		}
+		return s
+	}
+	up := func(id uint32) *api.Control {
+		return &api.Control{ConnectionID: id, PeerConnectionID: id + 1, PeerHostName: "paris", PeerRouterID: "192.0.2.2", PeerVendor: "Spanwire",
+			Authenticated: true, Digest: "sha1", Window: 128, Sent: 7, Retransmitted: 1, RTT: 0.51}
+	}
+	integrity := up(31)
+	integrity.Authenticated = false
+	instance := up(21)
+	instance.Template = "branches"
+	return api.Status{
+		Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now.Add(-time.Hour)},
+		Refusals: []api.Refusal{{Reason: "wrong_digest", Count: 12, Last: now.Add(-3 * time.Second), From: "192.0.2.9:1701", Meaning: "the secrets differ"},
+			{Reason: "no_tunnel", Count: 1, Last: ago, From: "2001:db8::1", Meaning: "no tunnel is configured"}},
+		Tunnels: []api.Tunnel{{
+			Name: "paris", Mode: "dial", Encap: "udp", State: "established", Since: ago, Local: "192.0.2.1:1701", Peer: "192.0.2.2:1701", PeerName: "paris.example",
+			PathMTU: 1500, LastReceived: now, Control: up(11), Sessions: []api.Session{
+				session("paris/office", "office0", api.Call{}),
+				session("paris/lab", "lab0", api.Call{State: "established", PeerCircuit: "inactive, standby"}),
+				session("paris/voice", "voice0", api.Call{State: "idle", LastError: "closed by peer: result 4", NextAttempt: then}),
+				session("paris/shut", "shut0", api.Call{State: "down", LastError: "result 3: down by command"}),
+			},
+		}, {
+			Name: "rome", Mode: "dial", Encap: "ip", State: "wait-ctl-reply", Since: ago, Local: "192.0.2.1", Peer: "192.0.2.3", LastError: "the peer does not answer",
+			Control: &api.Control{ConnectionID: 41, Digest: "sha1", Sent: 1, Retransmitted: 3},
+		}, {
+			Name: "oslo", Mode: "dial", Encap: "ip", State: "idle", Since: ago, Local: "192.0.2.1", Peer: "192.0.2.4", LastError: "the peer does not answer",
+			Control: &api.Control{NextAttempt: then},
+		}, {
+			Name: "bonn", Mode: "accept", Encap: "udp", State: "idle", Since: ago, Local: "192.0.2.1:1701", PeerName: "192.0.2.5", Control: &api.Control{},
+		}, {
+			Name: "branches", Mode: "accept", Encap: "udp", State: "template", Since: ago, Local: "192.0.2.1:1701", PeerName: "any", Control: &api.Control{},
+		}, {
+			Name: "branches:paris", Mode: "accept", Encap: "udp", State: "established", Since: ago, Local: "192.0.2.1:1701", Peer: "[2001:db8::2]:40000",
+			PathMTU: 1500, LastReceived: now, Control: instance, Sessions: []api.Session{session("branches:paris/any:office", "paris-office", api.Call{})},
+		}, {
+			Name: "graz", Mode: "accept", Encap: "udp", State: "established", Since: ago, Local: "192.0.2.1:1701", Peer: "192.0.2.6:1701", PathMTU: 1500, LastReceived: now,
+			Control: integrity,
+		}},
+	}
+}
+
 func TestShow(t *testing.T) {
 	now := time.Unix(10000, 0)
-	s := fakeStatus(now)
-	var b bytes.Buffer
-	if err := show(&b, &s, now); err != nil {
-		t.Fatal(err)
-	}
-	want := `lyon (192.0.2.1): spanwire v1.2, pid 7, started 1h0m0s ago
+	for _, test := range []struct {
+		name string
+		s    api.Status
+		want string
+	}{
+		{"static", fakeStatus(now), `lyon (192.0.2.1): spanwire v1.2, pid 7, started 1h0m0s ago
 
-TUNNEL  STATE      SINCE  ENCAP  LOCAL           PEER            PATH MTU  HEARD  LAST ERROR
-paris   up         1m0s   udp    192.0.2.1:1701  192.0.2.2:1701  1500      2s     -
-rome    resolving  1m0s   ip     -               rome.example    -         never  lookup rome.example: no such host
+TUNNEL  MODE    STATE      SINCE  ENCAP  LOCAL           PEER            PATH MTU  HEARD  LAST ERROR
+paris   static  up         1m0s   udp    192.0.2.1:1701  192.0.2.2:1701  1500      2s     -
+rome    static  resolving  1m0s   ip     -               rome.example    -         never  lookup rome.example: no such host
 
-SESSION       ID    PEER ID  TAP      BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
-paris/office  1001  2001     office0  br-lan  1438  8/4      none      none        9          900        10          1000
+SESSION       STATE   SINCE  ID    PEER ID  TAP      BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office  static  -      1001  2001     office0  br-lan  1438  8/4      none      none        9          900        10          1000
 
 DROPPED             OF            FRAMES
 rx_unknown_session  no session    3
 rx_cookie_discards  paris/office  5
 
 hint: paris/office: every frame has another cookie
-`
-	if d := cmp.Diff(want, b.String()); d != "" {
-		t.Errorf("status (-want +got):\n%s", d)
+`},
+		{"dynamic", dynamicStatus(now), `lyon: spanwire v1.2, pid 7, started 1h0m0s ago
+
+TUNNEL          MODE    STATE           SINCE  ENCAP  LOCAL           PEER                          PATH MTU  HEARD  LAST ERROR
+paris           dial    established     1m0s   udp    192.0.2.1:1701  paris.example 192.0.2.2:1701  1500      0s     -
+rome            dial    wait-ctl-reply  1m0s   ip     192.0.2.1       192.0.2.3                     -         never  the peer does not answer
+oslo            dial    idle            1m0s   ip     192.0.2.1       192.0.2.4                     -         never  the peer does not answer, again in 7s
+bonn            accept  idle            1m0s   udp    192.0.2.1:1701  192.0.2.5                     -         never  -
+branches        accept  template        1m0s   udp    192.0.2.1:1701  any                           -         never  -
+branches:paris  accept  established     1m0s   udp    192.0.2.1:1701  [2001:db8::2]:40000           1500      0s     -
+graz            accept  established     1m0s   udp    192.0.2.1:1701  192.0.2.6:1701                1500      0s     -
+
+CONNECTION      HOST NAME  ROUTER ID  VENDOR    ID  PEER ID  DIGEST            WINDOW  SENT  AGAIN  RTT
+paris           paris      192.0.2.2  Spanwire  11  12       sha1              128     7     1      0.5 ms
+rome            -          -          -         41  -        sha1              -       1     3      -
+branches:paris  paris      192.0.2.2  Spanwire  21  22       sha1              128     7     1      0.5 ms
+graz            paris      192.0.2.2  Spanwire  31  32       sha1 (no secret)  128     7     1      0.5 ms
+
+SESSION                    STATE        SINCE  ID  PEER ID  TAP           BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office               established  1m0s   5   6        office0       -       1438  8/8      none      none        0          0          0           0
+paris/lab                  established  1m0s   5   6        lab0          -       1438  8/8      none      none        0          0          0           0
+paris/voice                idle         1m0s   -   -        voice0        -       1438  -        none      none        0          0          0           0
+paris/shut                 down         1m0s   -   -        shut0         -       1438  -        none      none        0          0          0           0
+branches:paris/any:office  established  1m0s   5   6        paris-office  -       1438  8/8      none      none        0          0          0           0
+
+REFUSED       MESSAGES  LAST  FROM            WHICH MEANS
+wrong_digest  12        3s    192.0.2.9:1701  the secrets differ
+no_tunnel     1         1m0s  2001:db8::1     no tunnel is configured
+
+paris/lab: the peer's circuit is inactive, standby: nothing is sent
+
+paris/voice: closed by peer: result 4, again in 7s
+
+hint: rome, oslo: the peer is down, cannot be reached, or refuses in silence, as where the secrets differ: its own status tells
+`},
+		{"nothing", api.Status{Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now}}, `lyon: spanwire v1.2, pid 7, started 0s ago
+
+TUNNEL  MODE  STATE  SINCE  ENCAP  LOCAL  PEER  PATH MTU  HEARD  LAST ERROR
+`},
+	} {
+		var b bytes.Buffer
+		if err := show(&b, &test.s, now); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(test.want, b.String()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, d)
+		}
+	}
+	var many api.Status
+	for range 9 {
+		many.Tunnels = append(many.Tunnels, api.Tunnel{Name: "t", Mode: "dial", State: "idle", LastError: unanswering})
+	}
+	var b bytes.Buffer
+	if err := show(&b, &many, now); err != nil {
+		t.Fatal(err)
+	}
+	if want := "hint: t, t, t, t, t, 4 more: the peer"; !strings.Contains(b.String(), want) {
+		t.Errorf("%q is not in\n%s", want, &b)
 	}
 }
 

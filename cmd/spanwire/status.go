@@ -21,8 +21,11 @@ if there is one alone.
 A static tunnel is "up" when frames can be sent; it cannot know whether the peer
 lives: HEARD says when the last frame came. The state of a dynamic one is that of
 its control connection, as RFC 3931 section 7 names it. COOKIES are octets, ours
-and the peer's. Frames that were dropped are counted by reason; a hint says what looks
-misconfigured. --json has all counters.`
+and the peer's. AGAIN counts retransmissions.
+
+Control messages that were not acted upon are counted as REFUSED, and get no answer:
+the side that refuses is the one that tells why. Frames that were DROPPED are counted
+by reason; a hint says what looks misconfigured. --json has all counters.`
 
 const statusExample = `  spanwire status
   spanwire status -c /etc/spanwire/lyon.toml
@@ -69,35 +72,91 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 	fmt.Fprintf(table, "%s: spanwire %s, pid %d, started %s ago\n", node, s.Node.Version, s.Node.PID, ago(now, s.Node.Started))
 
 	row(table)
-	row(table, "TUNNEL", "STATE", "SINCE", "ENCAP", "LOCAL", "PEER", "PATH MTU", "HEARD", "LAST ERROR")
+	row(table, "TUNNEL", "MODE", "STATE", "SINCE", "ENCAP", "LOCAL", "PEER", "PATH MTU", "HEARD", "LAST ERROR")
 	for _, t := range s.Tunnels {
-		peer := t.Peer
-		if t.PeerName != "" {
-			peer = strings.TrimSpace(t.PeerName + " " + t.Peer)
+		peer := strings.TrimSpace(t.PeerName + " " + t.Peer)
+		problem := t.LastError
+		if problem != "" && t.Control != nil {
+			problem += next(now, t.Control.NextAttempt)
 		}
-		row(table, t.Name, t.State, ago(now, t.Since), t.Encap, t.Local, peer, number(t.PathMTU), ago(now, t.LastReceived), t.LastError)
+		row(table, t.Name, t.Mode, t.State, ago(now, t.Since), t.Encap, t.Local, peer, number(t.PathMTU), ago(now, t.LastReceived), problem)
 	}
 	table.Flush()
-	showConnections(table, s, now)
+	showConnections(table, s)
+	showSessions(table, s, now)
+	showRefusals(table, s, now)
+	showDrops(table, s)
+	showHints(table, s, now)
+	return table.Flush()
+}
 
-	row(table)
-	row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
-		"FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
-	sessions := []api.Session{}
+// showConnections prints the control connections, if there are any.
+func showConnections(table *tabwriter.Writer, s *api.Status) {
+	first := true
 	for _, t := range s.Tunnels {
-		sessions = append(sessions, t.Sessions...)
-	}
-	for _, p := range sessions {
-		state, since := "static", ""
-		if p.Call != nil {
-			state, since = p.Call.State, ago(now, p.Call.Since)
+		c := t.Control
+		if c == nil || c.ConnectionID == 0 {
+			continue
 		}
-		row(table, p.Name, state, since, p.SessionID, p.PeerSessionID, p.TAP, p.Bridge, number(p.MTU),
-			fmt.Sprintf("%d/%d", p.ReceiveCookieOctets, p.SendCookieOctets), p.Sublayer, p.Sequencing,
-			p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
+		if first {
+			row(table)
+			row(table, "CONNECTION", "HOST NAME", "ROUTER ID", "VENDOR", "ID", "PEER ID", "DIGEST", "WINDOW", "SENT", "AGAIN", "RTT")
+			first = false
+		}
+		digest := c.Digest
+		if digest != "" && t.State == established && !c.Authenticated {
+			digest += " (no secret)"
+		}
+		rtt := ""
+		if c.RTT > 0 {
+			rtt = fmt.Sprintf("%.1f ms", c.RTT)
+		}
+		row(table, t.Name, c.PeerHostName, c.PeerRouterID, c.PeerVendor, c.ConnectionID, number(c.PeerConnectionID), digest, number(c.Window),
+			c.Sent, c.Retransmitted, rtt)
 	}
 	table.Flush()
+}
 
+// showSessions prints the sessions, if there are any.
+func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
+	first := true
+	for _, t := range s.Tunnels {
+		for _, p := range t.Sessions {
+			if first {
+				row(table)
+				row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
+					"FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
+				first = false
+			}
+			state, since := "static", ""
+			id, peerID, cookies := any(p.SessionID), any(p.PeerSessionID), fmt.Sprintf("%d/%d", p.ReceiveCookieOctets, p.SendCookieOctets)
+			if p.Call != nil {
+				state, since = p.Call.State, ago(now, p.Call.Since)
+				if state != established { // so nothing is agreed yet, or any more
+					id, peerID, cookies = "", "", ""
+				}
+			}
+			row(table, p.Name, state, since, id, peerID, p.TAP, p.Bridge, number(p.MTU), cookies, p.Sublayer, p.Sequencing,
+				p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
+		}
+	}
+	table.Flush()
+}
+
+// showRefusals prints why control messages were not acted upon, if any were not.
+func showRefusals(table *tabwriter.Writer, s *api.Status, now time.Time) {
+	for i, r := range s.Refusals {
+		if i == 0 {
+			row(table)
+			row(table, "REFUSED", "MESSAGES", "LAST", "FROM", "WHICH MEANS")
+		}
+		row(table, r.Reason, r.Count, ago(now, r.Last), r.From, r.Meaning)
+	}
+	table.Flush()
+}
+
+// showDrops prints why frames were dropped, if any were.
+func showDrops(table *tabwriter.Writer, s *api.Status) {
 	first := true
 	drops := func(where string, c api.Counters) {
 		for d := pseudowire.NotDropped + 1; d < pseudowire.Drops; d++ {
@@ -114,62 +173,51 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 		}
 	}
 	drops("no session", s.Drops)
-	for _, p := range sessions {
-		drops(p.Name, p.Counters)
-	}
-	for _, p := range sessions {
-		if c := p.Call; c != nil && c.State != "established" && c.LastError != "" {
-			fmt.Fprintf(table, "\n%s: %s%s\n", p.Name, c.LastError, next(now, c.NextAttempt))
-		}
-		if c := p.Call; c != nil && c.State == "established" && !strings.HasPrefix(c.PeerCircuit, "active") {
-			fmt.Fprintf(table, "\n%s: the peer's circuit is %s: nothing is sent\n", p.Name, c.PeerCircuit)
-		}
-		if p.Hint != "" {
-			fmt.Fprintf(table, "\nhint: %s: %s\n", p.Name, p.Hint)
-		}
-	}
-	return table.Flush()
-}
-
-// showConnections prints the control connections, if there are any.
-func showConnections(table *tabwriter.Writer, s *api.Status, now time.Time) {
-	first := true
 	for _, t := range s.Tunnels {
-		c := t.Control
-		if c == nil || t.State == "template" {
-			continue
+		for _, p := range t.Sessions {
+			drops(p.Name, p.Counters)
 		}
-		if first {
-			row(table)
-			row(table, "CONNECTION", "PEER", "ROUTER ID", "VENDOR", "IDS", "DIGEST", "WINDOW", "SENT", "AGAIN", "RTT", "HEARD", "NEXT ATTEMPT")
-			first = false
-		}
-		ids := ""
-		if c.ConnectionID != 0 {
-			ids = fmt.Sprintf("%d/%d", c.ConnectionID, c.PeerConnectionID)
-		}
-		digest := c.Digest
-		if digest != "" && !c.Authenticated {
-			digest += " (no secret)"
-		}
-		rtt := ""
-		if c.RTT > 0 {
-			rtt = fmt.Sprintf("%.1f ms", c.RTT)
-		}
-		attempt := ""
-		if !c.NextAttempt.IsZero() {
-			attempt = "in " + max(c.NextAttempt.Sub(now), 0).Round(time.Second).String()
-		}
-		row(table, t.Name, c.PeerHostName, c.PeerRouterID, c.PeerVendor, ids, digest, number(c.Window), c.Sent, c.Retransmitted,
-			rtt, ago(now, c.Heard), attempt)
 	}
 	table.Flush()
-	for why, n := range s.Refused {
-		if n > 0 {
-			fmt.Fprintf(table, "control messages refused: %s %d\n", why, n)
+}
+
+// showHints says what a person should look at.
+func showHints(w io.Writer, s *api.Status, now time.Time) {
+	var silent []string
+	for _, t := range s.Tunnels {
+		if t.Mode == "dial" && t.State != established && t.LastError == unanswering {
+			silent = append(silent, t.Name)
+		}
+		for _, p := range t.Sessions {
+			c := p.Call
+			switch {
+			case c == nil:
+			case c.State == established && !strings.HasPrefix(c.PeerCircuit, "active"):
+				fmt.Fprintf(w, "\n%s: the peer's circuit is %s: nothing is sent\n", p.Name, c.PeerCircuit)
+			case c.State != established && c.State != "down" && c.LastError != "":
+				fmt.Fprintf(w, "\n%s: %s%s\n", p.Name, c.LastError, next(now, c.NextAttempt))
+			}
+			if p.Hint != "" {
+				fmt.Fprintf(w, "\nhint: %s: %s\n", p.Name, p.Hint)
+			}
 		}
 	}
+	const most = 5
+	if more := len(silent) - most; more > 0 {
+		silent = append(silent[:most], fmt.Sprintf("%d more", more))
+	}
+	if len(silent) > 0 {
+		fmt.Fprintf(w, "\nhint: %s: the peer is down, cannot be reached, or refuses in silence, as where the secrets differ: its own status tells\n",
+			strings.Join(silent, ", "))
+	}
 }
+
+// What a daemon says of a connection or a session that is up, and of a peer that
+// has never answered.
+const (
+	established = "established"
+	unanswering = "the peer does not answer"
+)
 
 // next says when the next attempt is made.
 func next(now, at time.Time) string {
@@ -194,7 +242,7 @@ func row(w io.Writer, cells ...any) {
 }
 
 // number leaves out a zero, which means unknown.
-func number(n int) any {
+func number[T int | uint32](n T) any {
 	if n == 0 {
 		return ""
 	}

@@ -25,7 +25,7 @@ type TunnelStatus struct {
 	Address      Address
 	ConnectionID uint32
 	Peer         Peer
-	Heard        time.Time
+	Heard        time.Time // zero: not on this connection
 	Digest       string // of the messages that we send; empty: none
 	Secret       bool   // Control Message Authentication is on
 	Cisco        bool   // it speaks Cisco's drafts
@@ -78,8 +78,11 @@ func (t *tunnel) status() TunnelStatus {
 		Secret:    len(t.cfg.Secrets) > 0,
 	}
 	if c := t.conn; c != nil {
-		s.State, s.Address, s.ConnectionID, s.Peer, s.Heard = c.state, c.at, c.id, c.peer, c.heard
+		s.State, s.Address, s.ConnectionID, s.Peer = c.state, c.at, c.id, c.peer
 		s.Cisco, s.Reliable = c.dialect.cisco, c.reliable.Stats()
+		if s.Reliable.Received > 0 {
+			s.Heard = c.heard
+		}
 		for i, g := range c.auth.signatures {
 			if i > 0 {
 				s.Digest += "+"

@@ -47,8 +47,8 @@ type Tunnel struct {
 	Since        time.Time `json:"since"` // in this state
 	Local        string    `json:"local"`
 	Peer         string    `json:"peer"`
-	PeerName     string    `json:"peer_name,omitempty"`
-	PathMTU      int       `json:"path_mtu"` // octets of an IP packet, 0: unknown yet
+	PeerName     string    `json:"peer_name,omitempty"` // as configured, or from where it may come
+	PathMTU      int       `json:"path_mtu"`            // octets of an IP packet, 0: unknown yet
 	LastError    string    `json:"last_error,omitempty"`
 	LastReceived time.Time `json:"last_received,omitzero"`
 	Socket       *Socket   `json:"socket,omitempty"`  // not there: not open yet

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
@@ -73,6 +74,9 @@ func (d *daemon) status() api.Status {
 		}
 		if t.Control != nil {
 			tunnel.Control = connection(t.Control)
+			if c := configured[t.Name]; c != nil && tunnel.Peer == "" && tunnel.PeerName == "" {
+				tunnel.PeerName = expected(c.Dynamic)
+			}
 		}
 		if t.Receive != 0 || t.Send != 0 {
 			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send}
@@ -92,6 +96,21 @@ func mode(configured map[string]*config.Tunnel, t *l2tpv3.TunnelStatus) string {
 		name = t.Control.Template
 	}
 	return configured[name].Mode
+}
+
+// expected tells from where a peer may come, that has not.
+func expected(c *l2tpv3.DynamicConfig) string {
+	if c.Peer.Addr.IsValid() {
+		return c.Peer.Addr.String()
+	}
+	var all []string
+	for _, p := range c.From {
+		if p.Bits() == 0 {
+			return "any"
+		}
+		all = append(all, p.String())
+	}
+	return strings.Join(all, " ")
 }
 
 // connection tells how a control connection stands.

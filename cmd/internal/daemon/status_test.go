@@ -53,6 +53,28 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+func TestExpected(t *testing.T) {
+	net := func(all ...string) (c l2tpv3.DynamicConfig) {
+		for _, p := range all {
+			c.From = append(c.From, netip.MustParsePrefix(p))
+		}
+		return c
+	}
+	one := l2tpv3.DynamicConfig{TunnelConfig: l2tpv3.TunnelConfig{Peer: l2tpv3.Host{Addr: netip.MustParseAddr("192.0.2.5")}}}
+	for _, test := range []struct {
+		c    l2tpv3.DynamicConfig
+		want string
+	}{
+		{one, "192.0.2.5"},
+		{net("0.0.0.0/0", "::/0"), "any"},
+		{net("192.0.2.0/24", "2001:db8::/32"), "192.0.2.0/24 2001:db8::/32"},
+	} {
+		if got := expected(&test.c); got != test.want {
+			t.Errorf("%v: %q, want %q", test.c.From, got, test.want)
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	s := l2tpv3.Status{Tunnels: []l2tpv3.TunnelStatus{{State: l2tpv3.Up}, {State: l2tpv3.Binding}}}
 	if got, want := summary(&s), "1 of 2 tunnels up"; got != want {
