@@ -26,9 +26,9 @@ type TunnelStatus struct {
 	ConnectionID uint32
 	Peer         Peer
 	Heard        time.Time // zero: not on this connection
-	Digest       string // of the messages that we send; empty: none
-	Secret       bool   // Control Message Authentication is on
-	Cisco        bool   // it speaks Cisco's drafts
+	Digest       string    // of the messages that we send; empty: none
+	Secret       bool      // Control Message Authentication is on
+	Cisco        bool      // it speaks Cisco's drafts
 	Reliable     reliable.Stats
 	Sessions     []SessionStatus
 }
