@@ -57,9 +57,9 @@ func open(r io.Reader) (source, error) {
 	b := bufio.NewReader(r)
 	magic, err := b.Peek(4)
 	if bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return source{}, err
+		z, bad := gzip.NewReader(b)
+		if bad != nil {
+			return source{}, bad
 		}
 		b = bufio.NewReader(z)
 		magic, err = b.Peek(4)
