@@ -352,7 +352,7 @@ carrier = "always"
 	long := func(what string, check func() error) {
 		t.Helper()
 		var err error
-		for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 			if err = check(); err == nil {
 				return
 			}
@@ -428,7 +428,7 @@ carrier = "always"
 				delete(missing, who)
 			}
 			if len(missing) > 0 {
-				return fmt.Errorf("%d sessions have carried none yet", len(missing))
+				return fmt.Errorf("%d sessions have carried none yet: %s", len(missing), counters(missing, l, p))
 			}
 			return nil
 		})
@@ -463,6 +463,35 @@ carrier = "always"
 			t.Errorf("left behind: %v", left)
 		}
 	}
+}
+
+// counters tells what both ends have counted of one of the sessions.
+func counters(missing map[int]bool, ends ...*process) string {
+	var words []string
+	for n := range missing {
+		tap := fmt.Sprintf("h%d-s%d", n/10, n%10)
+		for _, p := range ends {
+			s, err := api.Dial(p.socket).Status(context.Background())
+			if err != nil {
+				return err.Error()
+			}
+			for _, tunnel := range s.Tunnels {
+				for _, session := range tunnel.Sessions {
+					if session.TAP != tap {
+						continue
+					}
+					words = append(words, fmt.Sprintf("%s %+v", session.Name, *session.Call))
+					for name, count := range session.Counters {
+						if count > 0 {
+							words = append(words, fmt.Sprintf("%s %d", name, count))
+						}
+					}
+				}
+			}
+		}
+		break
+	}
+	return strings.Join(words, ", ")
 }
 
 // packetSocket hears all devices of a site, and sends by any.

@@ -145,7 +145,7 @@ func (d *daemon) addTunnel(t *config.Tunnel, sessions []l2tpv3.SessionConfig) ([
 // is always active.
 func (d *daemon) join(s *segment, port *l2tpv3.Session) {
 	if port.Circuit() == nil {
-		s.join(port)
+		s.join(port, nil)
 		d.work.Go(s.run)
 		return
 	}
@@ -160,9 +160,7 @@ func (d *daemon) join(s *segment, port *l2tpv3.Session) {
 		active(true)
 		return
 	}
-	s.tell = active
-	s.join(port)
-	s.administrate(true)
+	s.join(port, active)
 	d.work.Go(s.run)
 }
 

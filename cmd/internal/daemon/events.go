@@ -227,7 +227,7 @@ func (d *daemon) watchLinks() {
 				}
 			}
 			d.mu.Unlock()
-			if found != nil && found.session != nil && found.session.Circuit() != nil {
+			if found != nil {
 				found.administrate(c.Up && !c.Deleted)
 			}
 		})

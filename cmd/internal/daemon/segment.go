@@ -39,8 +39,11 @@ type segment struct {
 	auto     bool // the path decides on the MTU
 	fragment bool // what does not fit the path goes in pieces
 	follow   bool // the TAP has carrier only while the peer's end of the session has
-	tell     func(up bool)
 	session  *l2tpv3.Session
+
+	telling sync.Mutex // what is told last is what is
+	tell    func(up bool)
+	up      bool // as an administrator has it
 
 	ctx  context.Context // ends with the segment
 	stop context.CancelFunc
@@ -49,7 +52,6 @@ type segment struct {
 	cfg     tap.Config // with the MTU that it has, or shall have when it is back
 	tap     *tap.TAP   // nil: lost
 	carrier bool
-	up      bool // as an administrator has it
 	closed  bool
 }
 
@@ -81,6 +83,14 @@ func (d *daemon) newSegment(t *config.Tunnel, s *config.Session, name, tapName s
 
 // open opens the TAP, unless the segment is closed.
 func (s *segment) open() error {
+	err := s.openTAP()
+	if err == nil {
+		s.administrate(true) // as tap.Open leaves it
+	}
+	return err
+}
+
+func (s *segment) openTAP() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -96,11 +106,19 @@ func (s *segment) open() error {
 	return nil
 }
 
-// join joins the segment with the session.
-func (s *segment) join(session *l2tpv3.Session) {
+// join joins the segment with the session. tell is told whether an administrator
+// has the TAP up, now and whenever that changes; nil: nobody wants to know.
+func (s *segment) join(session *l2tpv3.Session, tell func(up bool)) {
 	s.session = session
 	bridge.Patch(s.tap, session)
 	session.NotifyMTU(s.pathFits)
+	if tell == nil {
+		return
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.tell = tell
+	tell(s.up)
 }
 
 // carry gives the TAP carrier, or takes it away.
@@ -127,11 +145,13 @@ func (s *segment) applyCarrier() {
 // administrate takes whether an administrator has the TAP up: that is the circuit
 // whose status the peer is told.
 func (s *segment) administrate(up bool) {
-	s.mu.Lock()
-	changed := up != s.up
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if up == s.up {
+		return
+	}
 	s.up = up
-	s.mu.Unlock()
-	if changed && s.tell != nil {
+	if s.tell != nil {
 		s.tell(up)
 	}
 }
