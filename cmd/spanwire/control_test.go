@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -538,4 +539,130 @@ func newTalk2(t *testing.T, lyon, paris *site, l, p *process) *talk {
 	k := newTalk(t, lyon, "10.9.0.1", paris, "10.9.0.2")
 	eventually(t, "an echo", func() error { return k.once(100) })
 	return k
+}
+
+// TestNeighbours has a peer killed, started again, cut off and attacked, and wants
+// its neighbour, which has a tunnel of its own to the same daemon, to lose no frame
+// meanwhile. Both are peers of one template, and their TAPs in one bridge.
+func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	lyon, paris := twoSites(t)
+	nice := newSite(t)
+	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "wan2", PeerNamespace: netlink.NsFd(paris.ns)}
+	veth.Name = "wan"
+	nice.add(t, veth)
+	paris.up(t, "wan2")
+	nice.address(t, "wan", "203.0.113.1/24")
+	paris.address(t, "wan2", "203.0.113.2/24")
+	p := paris.start(t, `
+[node]
+hostname = "paris"
+control  = "CONTROL"
+[tunnel.any]
+mode   = "accept"
+peer   = "any"
+local  = ":1701"
+secret = "correct horse battery staple"
+hello  = "1s"
+retransmit_limit = 3
+retransmit_timeout = "200ms"
+[tunnel.any.session.office]
+tap    = "l2-{peer}"
+bridge = "br-lan"
+`)
+	l := lyon.start(t, strings.Replace(dialFile, "PEER", "192.0.2.2:1701", 1))
+	n := nice.start(t, strings.NewReplacer(`"lyon"`, `"nice"`, `router_id = "192.0.2.1"`, `router_id = "203.0.113.1"`, "192.0.2.1:1701", "203.0.113.1:1701",
+		"PEER", "203.0.113.2:1701", "10.9.0.1", "10.9.0.3").Replace(dialFile))
+	l.sessions(t, 1)
+	n.sessions(t, 1)
+	p.sessions(t, 2)
+	paris.address(t, "br-lan", "10.9.0.2/24")
+
+	// Across the bridge the two are one segment.
+	k := newTalk(t, lyon, "10.9.0.1", nice, "10.9.0.3")
+	eventually(t, "an echo from branch to branch", func() error { return k.once(100) })
+
+	steady := newTalk(t, nice, "10.9.0.3", paris, "10.9.0.2", 7008)
+	eventually(t, "an echo of the neighbour", func() error { return steady.once(100) })
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	asked := 0
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			asked++
+			if err := steady.once(200 + asked%500); err != nil {
+				stopped <- fmt.Errorf("echo %d of the neighbour: %w", asked, err)
+				return
+			}
+		}
+	}()
+
+	again := func(former *process) *process {
+		t.Helper()
+		next := &process{socket: former.socket}
+		return lyon.startFile(t, next, former.Args[3])
+	}
+	for range 2 {
+		l.Process.Kill()
+		l.ends(t)
+		l = again(l)
+		eventually(t, "an echo after kill -9", func() error { return k.once(101) })
+	}
+	if err := lyon.links.LinkSetDown(lyon.link(t, "wan")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the peer's absence noticed", func() error {
+		s, err := api.Dial(p.socket).Status(context.Background())
+		if err == nil && len(s.Tunnels) != 2 {
+			err = fmt.Errorf("%d tunnels", len(s.Tunnels))
+		}
+		return err
+	})
+	lyon.up(t, "wan")
+	eventually(t, "an echo after the cut", func() error { return k.once(102) })
+
+	// What looks like control messages, of connections that are there and of none.
+	lyon.address(t, "wan", "192.0.2.66/24")
+	var flood net.PacketConn
+	var err error
+	lyon.in(t, func() { flood, err = net.ListenPacket("udp4", "192.0.2.66:1701") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flood.Close()
+	s, err := api.Dial(p.socket).Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20000 {
+		b := []byte{0xc8, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 8, 0, 0, 0, 0, 0, byte(i % 21)}
+		if at := s.Tunnels[i%len(s.Tunnels)].Control; i%2 == 0 && at != nil {
+			binary.BigEndian.PutUint32(b[4:], at.ConnectionID)
+		}
+		if _, err := flood.WriteTo(b, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 1701}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "an echo after the attack", func() error { return k.once(103) })
+	close(stop)
+	if err := <-stopped; err != nil || asked < 100 {
+		t.Errorf("%d echoes: %v", asked, err)
+	}
+	flood.SetReadDeadline(time.Now())
+	if n, _, err := flood.ReadFrom(make([]byte, 100)); err == nil {
+		t.Errorf("%d octets were answered", n)
+	}
+	if s, err = api.Dial(p.socket).Status(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tunnel := range s.Tunnels {
+		if tunnel.Name == "any:nice" && tunnel.Control.Ups != 1 {
+			t.Errorf("the neighbour's tunnel was up %d times, want once", tunnel.Control.Ups)
+		}
+	}
 }

@@ -240,12 +240,16 @@ func eventually(t *testing.T, what string, check func() error) {
 // A talk is a UDP conversation over the pseudowire.
 type talk struct{ ask, echo net.PacketConn }
 
-func newTalk(t *testing.T, from *site, fromAddr string, to *site, toAddr string) *talk {
+func newTalk(t *testing.T, from *site, fromAddr string, to *site, toAddr string, ports ...int) *talk {
 	t.Helper()
 	var k talk
+	port := 7007
+	if len(ports) > 0 {
+		port = ports[0]
+	}
 	listen := func(s *site, addr string) (c net.PacketConn) {
 		var err error
-		s.in(t, func() { c, err = net.ListenPacket("udp4", addr+":7007") })
+		s.in(t, func() { c, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", addr, port)) })
 		if err != nil {
 			t.Fatal(err)
 		}

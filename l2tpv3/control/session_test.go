@@ -991,3 +991,19 @@ func TestCookies(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionAddedTellsThePeer wants the peer in the events by which the sessions of
+// a template's instance come to be: their devices are named by it.
+func TestSessionAddedTellsThePeer(t *testing.T) {
+	n := newNetwork(t, 1)
+	a, b := n.node(1, "a"), n.node(2, "b")
+	b.tunnel(a, TunnelConfig{Name: "any", Many: true, Circuits: []CircuitConfig{office(false)}})
+	a.tunnel(b, TunnelConfig{Name: "b", Dial: true, Circuits: []CircuitConfig{office(true)}})
+	n.after(2 * time.Second)
+	n.mirrored(a, "b/office", b, "any:a/office")
+	for _, e := range b.events {
+		if e.Kind == SessionAdded && (e.Peer.HostName != "a" || !e.Address.Peer.IsValid() || e.Template != "any") {
+			t.Errorf("%+v", e)
+		}
+	}
+}

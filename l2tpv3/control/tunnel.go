@@ -286,7 +286,7 @@ func (l *LCCE) instance(now time.Time, t *tunnel, c *conn) *tunnel {
 	t.instances[key] = i
 	l.emit(Event{Kind: TunnelAdded, Tunnel: cfg.Name, Template: t.cfg.Name, Address: c.at, Peer: c.peer})
 	for _, k := range i.circuits {
-		k.emit(Event{Kind: SessionAdded})
+		k.emit(Event{Kind: SessionAdded, Address: c.at, Peer: c.peer}) // the instance has no connection yet
 	}
 	return i
 }

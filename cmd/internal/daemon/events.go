@@ -227,9 +227,15 @@ func (d *daemon) watchLinks() {
 				}
 			}
 			d.mu.Unlock()
-			if found != nil {
-				found.administrate(c.Up && !c.Deleted)
+			if found == nil {
+				return
 			}
+			up := c.Up && !c.Deleted
+			if !up { // a device that was just made was down before it was up
+				state, err := link.Read(c.Name)
+				up = err == nil && state.Up
+			}
+			found.administrate(up)
 		})
 		if err != nil {
 			d.log.Warn("devices are not watched, trying again", "err", err)
