@@ -249,6 +249,15 @@ func (e *Endpoint) SetCircuit(s *Session, status wire.CircuitStatus) {
 	})
 }
 
+// Report tells the peer of a dynamic session, by its name, of errors on the local
+// segment. RFC 3931 section 6.13 wants it no more than once every 60 seconds.
+func (e *Endpoint) Report(session string, errors wire.CircuitErrors) {
+	e.channel.do(func(now time.Time, l *control.LCCE) error {
+		l.Report(now, session, errors)
+		return nil
+	})
+}
+
 // Notify has tell called with all that happens from now on, in its order and by
 // one goroutine, which it must not hold up.
 func (e *Endpoint) Notify(tell func(Event)) {

@@ -209,6 +209,7 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		alive = ticker.C
 	}
 	drops, refused := dropLog{log: d.log}, refusalLog{log: d.log}
+	reports := errorReports{report: d.endpoint.Report}
 	var told string
 	for {
 		select {
@@ -222,6 +223,7 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		case <-look.C:
 			s := d.endpoint.Status()
 			drops.look(&s)
+			reports.look(&s, time.Now())
 			refused.look(&s)
 			if summary := summary(&s); summary != told {
 				d.notify("STATUS=" + summary)
