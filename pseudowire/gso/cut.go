@@ -28,8 +28,9 @@ type Cutter struct {
 // Init makes f the frame to be cut. Where what f's headers and its description
 // say does not fit together it is refused, and Next returns nothing.
 //
-// HeaderLen is not looked at: for Linux it is a hint how much of the frame is in
-// one piece of memory, and may be all of the first segment.
+// HeaderLen is not looked at: in what Linux hands over it is a hint how much of
+// the frame is in one piece of memory. It may have payload in it, and may lack a
+// VLAN tag.
 func (c *Cutter) Init(f pseudowire.Frame) error {
 	*c = Cutter{}
 	var n Cutter
