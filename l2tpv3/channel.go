@@ -2,13 +2,17 @@ package l2tpv3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
@@ -29,22 +33,31 @@ type Event struct {
 type channel struct {
 	endpoint *Endpoint
 	log      *slog.Logger
-	in       chan *message
 	wake     chan struct{}
-	spare    sync.Pool // of messages
+
+	// What has come and waits. Peers are not to wait behind a flood of strangers.
+	peers     queue
+	strangers queue
+	spare     sync.Pool // of messages
+	knownMu   sync.RWMutex
+	known     map[source]int // those of peers, and of how many
 
 	mu      sync.Mutex
 	lcce    *control.LCCE
 	vias    []via
-	paths   map[control.Address]*transport.Path
+	ways    map[control.Address]*way            // to peers
+	paths   map[control.Address]*transport.Path // to whoever else is answered
 	tunnels map[string]*Dynamic
+	all     []*Dynamic      // the tunnels, as they are looked after in turn
+	looked  int             // of them in this turn
+	ports   []*Session      // of all tunnels, for Glance; nil: to be gathered anew
+	static  int             // how many static tunnels they are of
 	links   map[uint32]link // open ones, by our Session ID
 	tell    func(Event)
 	told    []Event // to be told when mu is free
 	out     []byte  // what is to be sent, one after the other
 	flights []flight
 	packets []transport.Packet
-	noted   time.Time // when odd things were last logged
 	closed  bool
 }
 
@@ -53,19 +66,41 @@ type via struct {
 	conn   *transport.Conn
 	writer *transport.Writer
 	head   []byte // before each control message
+	full   bool   // there was no room in it just now
+}
+
+// A source is where a message comes from.
+type source struct {
+	via  int
+	peer netip.AddrPort
+}
+
+// A way is the path to a peer and how many tunnels use it.
+type way struct {
+	path  *transport.Path
+	users int
+	err   error // of the last message that was sent by it
 }
 
 // A link is an open session's Link.
 type link struct {
 	dataplane.Link
 	session *Session
-	params  control.Params
+	params  dataplane.Params
+	used    bool // frames were sent by it
+}
+
+// A queue is of messages that wait.
+type queue struct {
+	messages chan *message
+	octets   atomic.Int64
 }
 
 // A message is a control message as it came.
 type message struct {
 	at    control.Address
 	octet []byte
+	queue *queue
 }
 
 // A flight is a message in channel.out.
@@ -74,19 +109,25 @@ type flight struct {
 	start, end int
 }
 
-// maxQueue is how many control messages may wait: what comes beyond is lost, and
-// sent again.
-const maxQueue = 8192
+// What a queue holds at most: what comes beyond is lost, and sent again.
+const (
+	maxQueue  = 8192 // messages
+	maxOctets = 8 << 20
+	maxSpare  = 4096 // octets of a message's buffer that is kept
+)
 
 func newChannel(e *Endpoint, cfg control.Config) *channel {
 	c := &channel{
-		endpoint: e,
-		log:      e.log,
-		in:       make(chan *message, maxQueue),
-		wake:     make(chan struct{}, 1),
-		paths:    make(map[control.Address]*transport.Path),
-		tunnels:  make(map[string]*Dynamic),
-		links:    make(map[uint32]link),
+		endpoint:  e,
+		log:       e.log,
+		wake:      make(chan struct{}, 1),
+		peers:     queue{messages: make(chan *message, maxQueue)},
+		strangers: queue{messages: make(chan *message, maxQueue)},
+		known:     make(map[source]int),
+		ways:      make(map[control.Address]*way),
+		paths:     make(map[control.Address]*transport.Path),
+		tunnels:   make(map[string]*Dynamic),
+		links:     make(map[uint32]link),
 	}
 	c.spare.New = func() any { return new(message) }
 	if e.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -98,32 +139,53 @@ func newChannel(e *Endpoint, cfg control.Config) *channel {
 
 // receive takes a control message from the goroutine that reads a socket.
 func (c *channel) receive(via int, wildcard bool, d *transport.Datagram, b []byte) bool {
+	q := &c.strangers
+	c.knownMu.RLock()
+	if c.known[source{via, d.From}] > 0 {
+		q = &c.peers
+	}
+	c.knownMu.RUnlock()
+	if q.octets.Add(int64(len(b))) > maxOctets {
+		q.octets.Add(-int64(len(b)))
+		return false
+	}
 	m := c.spare.Get().(*message)
 	m.at = control.Address{Via: via, Peer: d.From}
 	if wildcard {
 		m.at.Local = d.To
 	}
-	m.octet = append(m.octet[:0], b...)
+	m.octet, m.queue = append(m.octet[:0], b...), q
 	select {
-	case c.in <- m:
+	case q.messages <- m:
 		return true
 	default:
-		c.spare.Put(m)
+		c.put(m)
 		return false
 	}
 }
 
+// put keeps a message's memory for the next.
+func (c *channel) put(m *message) {
+	m.queue.octets.Add(-int64(len(m.octet)))
+	if cap(m.octet) > maxSpare {
+		m.octet = nil
+	}
+	c.spare.Put(m)
+}
+
 // run drives the machines until ctx ends.
 func (c *channel) run(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
+	timer, look := time.NewTimer(time.Hour), time.NewTimer(checkEvery)
 	defer timer.Stop()
-	look := time.NewTicker(checkEvery)
 	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-c.in:
+		case m := <-c.peers.messages:
+			c.mu.Lock()
+			c.take(m)
+		case m := <-c.strangers.messages:
 			c.mu.Lock()
 			c.take(m)
 		case <-c.wake:
@@ -132,7 +194,7 @@ func (c *channel) run(ctx context.Context) {
 			c.mu.Lock()
 		case <-look.C:
 			c.mu.Lock()
-			c.look()
+			look.Reset(c.look())
 		}
 		now := time.Now()
 		c.lcce.Advance(now)
@@ -153,17 +215,24 @@ func (c *channel) run(ctx context.Context) {
 	}
 }
 
-// take hands a message to the machines, and those that wait behind it.
+// take hands a message to the machines, and those that wait behind it, peers'
+// first.
 func (c *channel) take(m *message) {
 	const most = 256
 	for n := 0; ; n++ {
 		c.lcce.Receive(time.Now(), m.at, m.octet)
-		c.spare.Put(m)
+		c.put(m)
 		if n == most {
 			return
 		}
 		select {
-		case m = <-c.in:
+		case m = <-c.peers.messages:
+			continue
+		default:
+		}
+		select {
+		case m = <-c.peers.messages:
+		case m = <-c.strangers.messages:
 		default:
 			return
 		}
@@ -185,6 +254,9 @@ func (c *channel) do(f func(now time.Time, l *control.LCCE) error) error {
 // drain sends what is to be sent and does what is to be done. What a session may
 // receive is opened before the message leaves by which the peer learns of it.
 func (c *channel) drain() {
+	for i := range c.vias {
+		c.vias[i].full = false
+	}
 	for {
 		c.collect()
 		for {
@@ -216,7 +288,9 @@ func (c *channel) collect() {
 	}
 }
 
-// flush sends what was gathered, neighbours for one peer at once.
+// flush sends what was gathered, neighbours for one peer at once. A socket that has
+// no room is waited for once: what it does not take then is as good as lost on the
+// way.
 func (c *channel) flush() {
 	for i := 0; i < len(c.flights); {
 		to := c.flights[i].to
@@ -225,30 +299,34 @@ func (c *channel) flush() {
 			f := c.flights[i]
 			c.packets = append(c.packets, transport.Packet{Head: c.vias[to.Via].head, Body: c.out[f.start:f.end]})
 		}
-		path, err := c.path(to, nil)
-		if err == nil {
-			err = c.vias[to.Via].writer.Write(path, c.packets).Err
+		v := &c.vias[to.Via]
+		if v.full {
+			continue
 		}
-		if err != nil {
-			c.failed(to, err)
+		w := c.ways[to]
+		path, err := c.path(to)
+		if err == nil {
+			err = v.writer.Write(path, c.packets).Err
+		}
+		v.full = errors.Is(err, unix.EAGAIN)
+		if w != nil {
+			w.err = err
 		}
 	}
 }
 
-// maxPaths bounds the paths that are kept. Most belong to tunnels; those of whoever
-// else was answered go when there are too many.
-const maxPaths = 1 << 16
+// maxPaths bounds the paths to those who are no tunnel's peer.
+const maxPaths = 4096
 
-// path returns the path to a peer.
-func (c *channel) path(to control.Address, cfg *TunnelConfig) (*transport.Path, error) {
-	if p := c.paths[to]; p != nil && cfg == nil {
+// path returns the path to a peer, or to whoever else is answered.
+func (c *channel) path(to control.Address) (*transport.Path, error) {
+	if w := c.ways[to]; w != nil {
+		return w.path, nil
+	}
+	if p := c.paths[to]; p != nil {
 		return p, nil
 	}
-	pc := transport.PathConfig{Peer: to.Peer, Local: to.Local}
-	if cfg != nil {
-		pc.DSCP, pc.TTL = cfg.DSCP, cfg.TTL
-	}
-	p, err := c.vias[to.Via].conn.NewPath(pc)
+	p, err := c.vias[to.Via].conn.NewPath(transport.PathConfig{Peer: to.Peer, Local: to.Local})
 	if err != nil {
 		return nil, err
 	}
@@ -259,13 +337,49 @@ func (c *channel) path(to control.Address, cfg *TunnelConfig) (*transport.Path, 
 	return p, nil
 }
 
-// failed notes that a control message could not be sent: it will be sent again.
-func (c *channel) failed(to control.Address, err error) {
-	for _, d := range c.tunnels {
-		if d.at == to {
-			d.err = err
-		}
+// hold returns the path to a tunnel's peer, and keeps it until release.
+func (c *channel) hold(to control.Address, cfg *TunnelConfig) (*transport.Path, error) {
+	p, err := c.vias[to.Via].conn.NewPath(transport.PathConfig{Peer: to.Peer, Local: to.Local, DSCP: cfg.DSCP, TTL: cfg.TTL})
+	if err != nil {
+		return nil, err
 	}
+	w := c.ways[to]
+	if w == nil {
+		w = new(way)
+		c.ways[to] = w
+		delete(c.paths, to)
+	}
+	w.path = p
+	w.users++
+	c.knownMu.Lock()
+	defer c.knownMu.Unlock()
+	c.known[source{to.Via, to.Peer}]++
+	return p, nil
+}
+
+// release gives up a path.
+func (c *channel) release(to control.Address) {
+	w := c.ways[to]
+	if w == nil {
+		return
+	}
+	if w.users--; w.users == 0 {
+		delete(c.ways, to)
+	}
+	from := source{to.Via, to.Peer}
+	c.knownMu.Lock()
+	defer c.knownMu.Unlock()
+	if c.known[from]--; c.known[from] == 0 {
+		delete(c.known, from)
+	}
+}
+
+// pathError returns why what was last sent to a peer could not be sent.
+func (c *channel) pathError(to control.Address) error {
+	if w := c.ways[to]; w != nil {
+		return w.err
+	}
+	return nil
 }
 
 // via returns the number of a socket.
@@ -283,23 +397,53 @@ func (c *channel) via(conn *transport.Conn) int {
 	return len(c.vias) - 1
 }
 
-// look tells the machines whose peers have sent data, and the sessions what their
-// paths carry.
-func (c *channel) look() {
-	for _, d := range c.tunnels {
-		if d.path == nil {
-			continue
-		}
-		for _, s := range d.sessions {
-			if at := s.stats().LastReceived; at.After(d.heard) {
-				d.heard = at
-			}
-		}
-		if !d.heard.IsZero() {
-			c.lcce.Heard(d.cfg.Name, d.heard)
-		}
-		c.measure(d)
+// look looks after the next tunnels, so many at a time that nothing else waits for
+// long, and returns when to go on: each has its turn every checkEvery.
+func (c *channel) look() time.Duration {
+	const most = 128
+	if c.looked >= len(c.all) {
+		c.looked = 0
 	}
+	end := min(c.looked+most, len(c.all))
+	for _, d := range c.all[c.looked:end] {
+		if d.path != nil {
+			c.attend(d)
+		}
+	}
+	c.looked = end
+	return checkEvery / time.Duration(max((len(c.all)+most-1)/most, 1))
+}
+
+// attend tells the machines when a tunnel's peer has last sent data, and its
+// sessions what its path carries.
+func (c *channel) attend(d *Dynamic) {
+	for _, s := range d.sessions {
+		if at := s.stats().LastReceived; at.After(d.heard) {
+			d.heard = at
+		}
+	}
+	if !d.heard.IsZero() {
+		c.lcce.Heard(d.cfg.Name, d.heard)
+	}
+	c.measure(d)
+}
+
+// add adds a tunnel, and remove removes it.
+func (c *channel) add(d *Dynamic) {
+	c.tunnels[d.cfg.Name] = d
+	d.place = len(c.all)
+	c.all = append(c.all, d)
+	c.ports = nil
+}
+
+func (c *channel) remove(d *Dynamic) {
+	delete(c.tunnels, d.cfg.Name)
+	last := len(c.all) - 1
+	c.all[d.place] = c.all[last]
+	c.all[d.place].place = d.place
+	c.all[last] = nil
+	c.all = c.all[:last]
+	c.ports = nil
 }
 
 // measure asks for the MTU of a tunnel's path.
@@ -329,10 +473,12 @@ func (c *channel) apply(e *control.Event) {
 	switch e.Kind {
 	case control.TunnelAdded:
 		if t := c.tunnels[e.Template]; t != nil {
-			c.tunnels[e.Tunnel] = t.instance(e.Tunnel)
+			c.add(t.instance(e.Tunnel))
 		}
 	case control.TunnelRemoved:
-		delete(c.tunnels, e.Tunnel)
+		if d != nil {
+			c.remove(d)
+		}
 	case control.TunnelDialing:
 		log.Debug("dialling", "peer", e.Address.Peer.String())
 	case control.TunnelUp:
@@ -343,13 +489,18 @@ func (c *channel) apply(e *control.Event) {
 		c.reached(d, e)
 		log.Info("tunnel follows its peer to another address", "peer", e.Address.Peer.String(), "was", strings.TrimPrefix(e.Reason, "from "))
 	case control.TunnelDown:
+		args := []any{"why", e.Reason, "peer", e.Address.Peer.String(), "next_attempt", until(e.Next, e.Time)}
+		if err := c.pathError(e.Address); err != nil {
+			args = append(args, "err", why(err))
+		}
 		if d != nil {
 			d.forget(c)
 		}
-		log.Warn("tunnel down", "why", e.Reason, "next_attempt", until(e.Next, e.Time))
+		log.Warn("tunnel down", args...)
 	case control.SessionAdded:
 		if d != nil {
 			s = d.add(e.Session, e.Circuit.Name, e.EndID)
+			c.ports = nil
 			if d.path != nil {
 				s.setPath(c.vias[d.at.Via].conn, d.path)
 			}
@@ -357,6 +508,7 @@ func (c *channel) apply(e *control.Event) {
 	case control.SessionRemoved:
 		if d != nil {
 			delete(d.sessions, e.Session)
+			c.ports = nil
 		}
 	case control.SessionOpen:
 		c.open(s, e, log)
@@ -373,18 +525,12 @@ func (c *channel) apply(e *control.Event) {
 		log.Warn("the peer's circuit has errors", "hardware_overruns", e.Errors.HardwareOverruns, "buffer_overruns", e.Errors.BufferOverruns,
 			"timeout_errors", e.Errors.TimeoutErrors, "alignment_errors", e.Errors.AlignmentErrors)
 	case control.Noted:
-		if e.Time.Sub(c.noted) >= noteEvery {
-			c.noted = e.Time
-			log.Warn("control protocol", "note", e.Reason, "peer", e.Address.Peer.String())
-		}
+		log.Warn("control protocol", "note", e.Reason, "peer", e.Address.Peer.String())
 	}
 	if c.tell != nil {
 		c.told = append(c.told, Event{*e, s})
 	}
 }
-
-// noteEvery is how often what strangers can cause is logged at most.
-const noteEvery = 100 * time.Millisecond
 
 func until(at, now time.Time) string {
 	if at.IsZero() {
@@ -403,12 +549,16 @@ func (c *channel) reached(d *Dynamic, e *control.Event) {
 	if d == nil {
 		return
 	}
-	path, err := c.path(e.Address, &d.cfg.TunnelConfig)
+	d.state, d.err, d.heard = "", nil, time.Time{} // whatever became of its name
+	path, err := c.hold(e.Address, &d.cfg.TunnelConfig)
 	if err != nil {
 		d.err = err
 		return
 	}
-	d.at, d.path, d.err, d.heard = e.Address, path, nil, time.Time{}
+	if d.path != nil {
+		c.release(d.at)
+	}
+	d.at, d.path = e.Address, path
 	for _, s := range d.sessions {
 		s.setPath(c.vias[d.at.Via].conn, path)
 	}
@@ -420,13 +570,14 @@ func (c *channel) open(s *Session, e *control.Event, log *slog.Logger) {
 	if s == nil {
 		return
 	}
-	l, err := c.endpoint.plane.Open(s.dataplaneParams(&e.Params))
+	params := s.dataplaneParams(&e.Params)
+	l, err := c.endpoint.plane.Open(params)
 	if err != nil {
 		log.Error("session not opened", "err", err)
 		return
 	}
-	s.add(l, s.dataplaneParams(&e.Params))
-	c.links[e.Params.SessionID] = link{l, s, e.Params}
+	s.add(l, params)
+	c.links[params.SessionID] = link{Link: l, session: s, params: params}
 	d := c.tunnels[e.Tunnel]
 	if d.mtu != 0 {
 		s.setMTU(d.mtu, d.cfg.Encap(), d.at.Peer.Addr().Is6())
@@ -439,13 +590,15 @@ func (c *channel) up(s *Session, e *control.Event, log *slog.Logger) {
 	if !ok || s == nil {
 		return
 	}
-	if l.params != e.Params { // what connects may change what was replied
+	if l.params != s.dataplaneParams(&e.Params) { // what connects may change what was replied
 		c.drop(e.Params.SessionID)
 		c.open(s, e, log)
 		if l, ok = c.links[e.Params.SessionID]; !ok {
 			return
 		}
 	}
+	l.used = true
+	c.links[e.Params.SessionID] = l
 	s.use(l.Link, e.Status&wire.CircuitActive == 0)
 	p := &e.Params
 	args := []any{"id", p.SessionID, "peer_id", p.PeerSessionID, "pseudowire", p.Pseudowire.String(),
@@ -458,11 +611,14 @@ func (c *channel) up(s *Session, e *control.Event, log *slog.Logger) {
 }
 
 func (c *channel) down(s *Session, e *control.Event, log *slog.Logger) {
+	used := c.links[e.Params.SessionID].used
 	c.drop(e.Params.SessionID)
 	former := s != nil && s.Up()
 	switch {
-	case former:
+	case former && used:
 		log.Info("former session closed", "id", e.Params.SessionID)
+	case former: // of which there is a note
+		log.Debug("session closed before it took over", "id", e.Params.SessionID, "why", e.Reason)
 	case e.Next.IsZero():
 		log.Warn("session down", "why", e.Reason)
 	default:

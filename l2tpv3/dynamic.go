@@ -2,10 +2,11 @@ package l2tpv3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
+	"strconv"
 	"time"
 
 	"spanwire/l2tpv3/control"
@@ -23,11 +24,13 @@ type Dynamic struct {
 	// Guarded by channel.mu.
 	sessions map[string]*Session // by name
 	order    []*Session          // those that are configured
+	place    int                 // in channel.all
 	state    State               // Resolving or Binding; "": the connection's
-	err      error               // why, or what became of the last message
-	bound    *transport.Conn
-	at       control.Address // of the peer
-	path     *transport.Path // nil: there is no connection
+	err      error               // why
+	bound    *transport.Conn     // nil: not yet
+	dialled  []control.Address   // where the peer may be, whose ways are held
+	at       control.Address     // of the peer
+	path     *transport.Path     // nil: there is no connection
 	mtu      int
 	heard    time.Time // data of any of its sessions
 }
@@ -60,7 +63,7 @@ func (e *Endpoint) AddDynamic(cfg DynamicConfig) (*Dynamic, error) {
 			}
 		}
 	}
-	c.tunnels[cfg.Name] = d
+	c.add(d)
 	e.dynamic.Store(true)
 	e.work.Go(func() { d.run(e.ctx, e) })
 	return d, nil
@@ -93,7 +96,9 @@ func (d *Dynamic) add(name, circuit string, endID []byte) *Session {
 
 // forget forgets where the peer was.
 func (d *Dynamic) forget(c *channel) {
-	delete(c.paths, d.at)
+	if d.path != nil {
+		c.release(d.at)
+	}
 	d.path, d.mtu, d.at = nil, 0, control.Address{}
 	for _, s := range d.sessions {
 		s.setPath(nil, nil)
@@ -128,7 +133,9 @@ func (d *Dynamic) run(ctx context.Context, e *Endpoint) {
 			wait = resolveFirst
 		case state == Binding:
 			d.enter(e, state, err)
-			next = retryEvery
+			if d.bound == nil { // else it can do with what it has for a while
+				next = retryEvery
+			}
 		default:
 			d.enter(e, state, err)
 			next, wait = wait, min(2*wait, resolveMost)
@@ -159,65 +166,131 @@ func (c *channel) established(d *Dynamic) bool {
 func (d *Dynamic) resolve(ctx context.Context) ([]netip.Addr, error) {
 	switch peer := d.cfg.Peer; {
 	case peer.Addr.IsValid():
-		return []netip.Addr{peer.Addr}, nil
+		return []netip.Addr{named(peer.Addr)}, nil
 	case peer.Name != "":
 		return lookup(ctx, peer.Name, d.cfg.Socket.Local.Addr())
 	}
 	return nil, nil
 }
 
-// bind opens the sockets and tells the machines where the peer is.
+// named returns an address whose zone is a number with that interface's name, by
+// which it comes with what is received.
+func named(a netip.Addr) netip.Addr {
+	n, err := strconv.Atoi(a.Zone())
+	if err != nil {
+		return a
+	}
+	i, err := net.InterfaceByIndex(n)
+	if err != nil {
+		return a
+	}
+	return a.WithZone(i.Name)
+}
+
+// bind opens the sockets and tells the machines where the peer is. Where the peer
+// has addresses of both families and a socket of one cannot be opened, the other
+// does.
 func (d *Dynamic) bind(e *Endpoint, addrs []netip.Addr) error {
 	var b control.Binding
-	families := make(map[bool]bool) // by whether it is IPv4
+	s := sockets{e: e, cfg: d.cfg.Socket}
 	for _, a := range addrs {
 		b.Peers = append(b.Peers, netip.PrefixFrom(a.WithZone(""), a.BitLen()))
-		families[a.Is4()] = true
+		if via, ok := s.open(a.Is4()); ok && d.cfg.Control.Dial {
+			b.Others = append(b.Others, control.Address{Via: via, Peer: netip.AddrPortFrom(a, d.cfg.Peer.Port)})
+		}
 	}
 	for _, p := range d.cfg.From {
 		b.Peers = append(b.Peers, p)
-		families[p.Addr().Is4()] = true
+		s.open(p.Addr().Is4())
 	}
-	if d.cfg.Control.Dial {
-		families = map[bool]bool{addrs[0].Is4(): true}
+	if len(s.vias) == 0 && s.err == nil {
+		return fmt.Errorf("no peer of the family of %v", d.cfg.Socket.Local.Addr())
+	} else if len(s.vias) == 0 {
+		return s.err
 	}
-	var conn *transport.Conn
-	for v4 := range families {
-		if local := d.cfg.Socket.Local.Addr(); local.IsValid() && local.Is4() != v4 {
-			continue
-		}
-		var err error
-		if conn, err = e.socket(towards(d.cfg.Socket, v4)); err != nil {
+	b.Vias = s.vias
+	b.At = control.Address{Via: b.Vias[0]}
+	if len(b.Others) > 0 {
+		b.At, b.Others = b.Others[0], b.Others[1:]
+	}
+	err := e.channel.do(func(now time.Time, l *control.LCCE) error {
+		if err := d.holdWays(e.channel, b); err != nil {
 			return err
 		}
-		b.Vias = append(b.Vias, e.channel.via(conn))
-	}
-	if len(b.Vias) == 0 {
-		return fmt.Errorf("no peer of the family of %v", d.cfg.Socket.Local.Addr())
-	}
-	slices.Sort(b.Vias)
-	b.At = control.Address{Via: b.Vias[0]}
-	if d.cfg.Control.Dial {
-		b.At.Peer = netip.AddrPortFrom(addrs[0], d.cfg.Peer.Port)
-	}
-	return e.channel.do(func(now time.Time, l *control.LCCE) error {
-		d.bound = conn
-		if b.At.Peer.IsValid() {
-			if _, err := e.channel.path(b.At, &d.cfg.TunnelConfig); err != nil {
-				return err
-			}
-		}
+		d.bound = s.conn
 		l.Bind(now, d.cfg.Name, b)
 		return nil
 	})
+	return errors.Join(err, s.err)
 }
 
-// enter notes how far the tunnel has come without a connection.
+// holdWays holds the ways to where a tunnel dials, in place of the former ones.
+func (d *Dynamic) holdWays(c *channel, b control.Binding) error {
+	former := d.dialled
+	d.dialled = nil
+	defer func() {
+		for _, at := range former {
+			c.release(at)
+		}
+	}()
+	if !b.At.Peer.IsValid() {
+		return nil
+	}
+	for _, at := range append([]control.Address{b.At}, b.Others...) {
+		if _, err := c.hold(at, &d.cfg.TunnelConfig); err != nil {
+			return err
+		}
+		d.dialled = append(d.dialled, at)
+	}
+	return nil
+}
+
+// sockets are those of a tunnel: one, or one of each family.
+type sockets struct {
+	e    *Endpoint
+	cfg  transport.Config
+	seen [2]struct {
+		via      int
+		ok, done bool
+	}
+	conn *transport.Conn // the first
+	vias []int
+	err  error
+}
+
+// open returns the socket of a family, if there is to be one and it can be opened.
+func (s *sockets) open(v4 bool) (via int, ok bool) {
+	f := &s.seen[0]
+	if v4 {
+		f = &s.seen[1]
+	}
+	if local := s.cfg.Local.Addr(); f.done || local.IsValid() && local.Is4() != v4 {
+		return f.via, f.ok
+	}
+	f.done = true
+	conn, err := s.e.socket(towards(s.cfg, v4))
+	if err != nil {
+		s.err = errors.Join(s.err, err)
+		return 0, false
+	}
+	f.via, f.ok = s.e.channel.via(conn), true
+	if s.conn == nil {
+		s.conn = conn
+	}
+	s.vias = append(s.vias, f.via)
+	return f.via, true
+}
+
+// enter notes how far the tunnel has come without a connection. One that has been
+// bound goes on with what it knows, whatever becomes of its peer's name.
 func (d *Dynamic) enter(e *Endpoint, state State, err error) {
 	e.channel.mu.Lock()
 	defer e.channel.mu.Unlock()
-	if state != "" && text(err) != text(d.err) {
+	if err != nil && text(err) != text(d.err) {
 		e.log.Warn("tunnel not up, trying again", "tunnel", d.cfg.Name, "state", string(state), "err", why(err))
+	}
+	if d.bound != nil || d.path != nil {
+		state = ""
 	}
 	d.state, d.err = state, err
 }

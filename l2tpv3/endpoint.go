@@ -27,6 +27,7 @@ type Endpoint struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup // tunnels and readers
 	channel *channel
+	closing sync.Once
 	dynamic atomic.Bool // there is a tunnel with a control connection
 
 	mu      sync.Mutex
@@ -89,7 +90,9 @@ func (e *Endpoint) reserve(id uint32) {
 
 // Close ends all tunnels, closes the sockets, and returns when nothing of the
 // endpoint runs any more.
-func (e *Endpoint) Close() {
+func (e *Endpoint) Close() { e.closing.Do(e.close) }
+
+func (e *Endpoint) close() {
 	e.channel.close()
 	e.stop()
 	e.mu.Lock()
@@ -101,7 +104,9 @@ func (e *Endpoint) Close() {
 	for _, t := range e.tunnels {
 		t.closeLinks()
 	}
-	for _, d := range e.channel.tunnels {
+	e.channel.mu.Lock()
+	defer e.channel.mu.Unlock()
+	for _, d := range e.channel.all {
 		for _, s := range d.sessions {
 			s.close()
 		}

@@ -1,6 +1,7 @@
 package l2tpv3
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,6 +20,7 @@ type Session struct {
 	endID   []byte   // its Remote End ID
 
 	sending  atomic.Pointer[dataplane.Link] // nil: nothing is sent now
+	paused   atomic.Bool                    // the peer's circuit is not active
 	noPeer   atomic.Uint64                  // frames dropped meanwhile
 	inactive atomic.Uint64
 
@@ -30,7 +32,6 @@ type Session struct {
 	deliver func([]pseudowire.Frame) int
 	mtu     int
 	notify  func(mtu int)
-	paused  bool // the peer's circuit is not active
 	conn    *transport.Conn
 	path    *transport.Path
 }
@@ -63,9 +64,7 @@ func (s *Session) Send(frames []pseudowire.Frame) int {
 
 // refuse counts frames that cannot be sent now.
 func (s *Session) refuse(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.paused {
+	if s.paused.Load() {
 		s.inactive.Add(uint64(n))
 	} else {
 		s.noPeer.Add(uint64(n))
@@ -84,7 +83,7 @@ func (s *Session) Attach(deliver func([]pseudowire.Frame) int) {
 
 // NotifyMTU has notify called with the largest MTU of an Ethernet interface whose
 // frames the path carries whole, each with one 802.1Q tag: now if it is known,
-// and whenever it changes.
+// and whenever it changes. It must not hold its caller up.
 func (s *Session) NotifyMTU(notify func(mtu int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +136,7 @@ func (s *Session) use(l dataplane.Link, paused bool) {
 
 // pause stops sending while the peer's circuit is not active.
 func (s *Session) pause(paused bool) {
-	s.paused = paused
+	s.paused.Store(paused)
 	if s.active != nil && !paused {
 		l := s.active
 		s.sending.Store(&l)
@@ -156,22 +155,19 @@ func (s *Session) setPaused(paused bool) {
 // drop closes a Link. Without one the session sends and receives nothing.
 func (s *Session) drop(l dataplane.Link) {
 	s.mu.Lock()
-	for i, o := range s.links {
-		if o == l {
-			s.links = append(s.links[:i:i], s.links[i+1:]...)
-			break
-		}
-	}
 	if s.active == l {
 		s.active = nil
 		s.pause(false)
 	}
 	s.mu.Unlock()
 	l.Close()
-	stats := l.Stats()
 	s.mu.Lock()
-	s.past.Add(&stats)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.links, l); i >= 0 {
+		s.links = slices.Delete(s.links, i, i+1)
+		stats := l.Stats()
+		s.past.Add(&stats)
+	}
 }
 
 // setPath says how the peer is reached.
@@ -189,6 +185,14 @@ func (s *Session) stats() dataplane.Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sum()
+}
+
+// Drops returns what was dropped of all that came or was to go, and the ID of the
+// newest session that is or was established: a dynamic one has another each time.
+func (s *Session) Drops() (drops [pseudowire.Drops]uint64, sessionID uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum().Drops, s.params.SessionID
 }
 
 func (s *Session) sum() dataplane.Stats {
@@ -212,11 +216,9 @@ func (s *Session) Up() bool {
 // close closes all Links.
 func (s *Session) close() {
 	s.mu.Lock()
-	links := s.links
-	s.links, s.active = nil, nil
-	s.pause(false)
+	links := slices.Clone(s.links)
 	s.mu.Unlock()
 	for _, l := range links {
-		l.Close()
+		s.drop(l)
 	}
 }

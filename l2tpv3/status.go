@@ -55,6 +55,62 @@ type SessionStatus struct {
 	Control *control.SessionStatus
 }
 
+// A Glance is what changes by itself, told without the cost of a Status.
+type Glance struct {
+	Tunnels, Up int                      // without templates
+	Refused     [control.Drops]Refusal   // as in Status
+	Drops       [pseudowire.Drops]uint64 // as in Status
+	Sessions    []*Session               // of all tunnels; not to be changed
+}
+
+// Glance tells what may be looked at often.
+func (e *Endpoint) Glance() (g Glance) {
+	e.mu.Lock()
+	static := e.tunnels
+	e.mu.Unlock()
+	g.Drops = e.plane.Drops()
+	c := e.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused(&g.Refused)
+	for _, t := range static {
+		t.mu.Lock()
+		if g.Tunnels++; t.state == Up {
+			g.Up++
+		}
+		t.mu.Unlock()
+	}
+	for _, d := range c.all {
+		if d.cfg.Control.Many && d.template == "" {
+			continue
+		}
+		if g.Tunnels++; d.path != nil {
+			g.Up++
+		}
+	}
+	if c.ports == nil || c.static != len(static) {
+		c.ports, c.static = make([]*Session, 0, len(c.ports)), len(static)
+		for _, t := range static {
+			c.ports = append(c.ports, t.sessions...)
+		}
+		for _, d := range c.all {
+			for _, s := range d.sessions {
+				c.ports = append(c.ports, s)
+			}
+		}
+	}
+	g.Sessions = c.ports
+	return g
+}
+
+// refused tells what control messages were not acted upon.
+func (c *channel) refused(all *[control.Drops]Refusal) {
+	last := c.lcce.LastDropped()
+	for why, n := range c.lcce.DropCounts() {
+		all[why] = Refusal{n, last[why]}
+	}
+}
+
 // Status tells how things stand.
 func (e *Endpoint) Status() Status {
 	e.mu.Lock()
@@ -72,13 +128,10 @@ func (e *Endpoint) Status() Status {
 func (c *channel) status(s *Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := c.lcce.LastDropped()
-	for why, n := range c.lcce.DropCounts() {
-		s.Refused[why] = Refusal{n, last[why]}
-	}
+	c.refused(&s.Refused)
 	for _, t := range c.lcce.Status() {
 		if d := c.tunnels[t.Name]; d != nil {
-			s.Tunnels = append(s.Tunnels, d.status(&t))
+			s.Tunnels = append(s.Tunnels, c.tunnelStatus(d, &t))
 		}
 	}
 }
@@ -90,7 +143,7 @@ const (
 	Down     State = "down"     // by command
 )
 
-func (d *Dynamic) status(t *control.TunnelStatus) TunnelStatus {
+func (c *channel) tunnelStatus(d *Dynamic, t *control.TunnelStatus) TunnelStatus {
 	s := TunnelStatus{
 		Name:         d.cfg.Name,
 		Encap:        d.cfg.Encap().String(),
@@ -112,12 +165,17 @@ func (d *Dynamic) status(t *control.TunnelStatus) TunnelStatus {
 	case t.Many:
 		s.State = Template
 	}
-	if d.err != nil && t.State != control.Established {
-		s.LastError = why(d.err)
+	if t.State != control.Established {
+		for _, err := range []error{c.pathError(t.Address), d.err} {
+			if err != nil {
+				s.LastError = why(err)
+			}
+		}
 	}
 	if d.bound != nil {
-		s.Local = d.bound.LocalAddr()
-		s.Receive, s.Send = d.bound.Buffers()
+		conn := c.vias[t.Address.Via].conn
+		s.Local = conn.LocalAddr()
+		s.Receive, s.Send = conn.Buffers()
 	}
 	for i := range t.Sessions {
 		k := &t.Sessions[i]
@@ -181,6 +239,7 @@ func (s *Session) hint(stats *dataplane.Stats) string {
 		return "frames make sense only 4 octets later: the peer seems to send the default sublayer, this side has sublayer = \"none\""
 	case stats.Misread:
 		return "frames make sense only 4 octets earlier: the peer seems to send no sublayer, this side has sublayer = \"default\""
+	case s.circuit != nil: // the two have agreed on the rest
 	case stats.RxPackets == 0 && stats.Drops[pseudowire.DropCookie] > 0:
 		return "every frame has another cookie: receive_cookie here must be the peer's send_cookie"
 	case stats.RxPackets == 0 && stats.Drops[pseudowire.DropSource] > 0:

@@ -119,7 +119,7 @@ func (t *Tunnel) check(ctx context.Context) (State, error) {
 func (t *Tunnel) resolve(ctx context.Context, now time.Time) error {
 	host := t.cfg.Peer
 	if host.Addr.IsValid() {
-		t.peer = host.Addr
+		t.peer = named(host.Addr)
 		return nil
 	}
 	if t.peer.IsValid() && now.Sub(t.resolved) < silentAfter || now.Before(t.resolveNext) {

@@ -143,13 +143,14 @@ func (l *LCCE) unindex(t *tunnel) {
 // candidates yields the tunnels that a source may belong to: those of the address
 // before those of its network.
 func (l *LCCE) candidates(at Address, yield func(*tunnel) bool) {
-	for _, t := range l.hosts[at.Peer.Addr()] {
+	from := at.Peer.Addr().WithZone("") // a Prefix has no zone
+	for _, t := range l.hosts[from] {
 		if t.via(at.Via) && !yield(t) {
 			return
 		}
 	}
 	for _, t := range l.nets {
-		within := slices.ContainsFunc(t.binding.Peers, func(p netip.Prefix) bool { return p.Contains(at.Peer.Addr()) })
+		within := slices.ContainsFunc(t.binding.Peers, func(p netip.Prefix) bool { return p.Contains(from) })
 		if within && t.via(at.Via) && !yield(t) {
 			return
 		}

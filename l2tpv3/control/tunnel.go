@@ -14,6 +14,8 @@ import (
 type Binding struct {
 	// At is where to dial; an invalid Peer: nowhere yet.
 	At Address
+	// Others are dialled in turn where At does not answer, and then At again.
+	Others []Address
 	// Vias are the sockets through which an SCCRQ may come; none: At's.
 	Vias []int
 	// Peers are where an SCCRQ may come from.
@@ -162,7 +164,8 @@ func (t *tunnel) forget(k *circuit) {
 	k.emit(Event{Kind: SessionRemoved})
 }
 
-// Bind says where a tunnel's peer is. It may be said again whenever that changes.
+// Bind says where a tunnel's peer is. It may be said again whenever that changes:
+// an address that is among the new ones too is dialled on.
 func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 	t := l.tunnels[name]
 	if t == nil {
@@ -171,6 +174,12 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 	l.unindex(t)
 	former := t.binding.At
 	t.binding = b
+	if former.Peer.IsValid() && slices.Contains(b.Others, former) {
+		for t.binding.At != former {
+			t.binding.turn()
+		}
+	}
+	b.At = t.binding.At
 	l.index(t)
 	if !t.cfg.Dial || t.down || b.At == former || !b.At.Peer.IsValid() {
 		return
@@ -182,6 +191,13 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 		t.conn.close(now, wire.Result{Code: wire.StopGeneral, Message: "another address is tried"})
 		t.redialAt, t.backoff = now, 0
 		t.arrange()
+	}
+}
+
+// turn has the next address be dialled.
+func (b *Binding) turn() {
+	if len(b.Others) > 0 {
+		b.At, b.Others = b.Others[0], append(b.Others[1:len(b.Others):len(b.Others)], b.At)
 	}
 }
 
@@ -308,6 +324,9 @@ func (l *LCCE) closed(now time.Time, c *conn, former State) {
 	}
 	if t.lastError == "" || t.lastError == (wire.Result{}).Text(wire.TypeStopCCN) {
 		t.lastError = "gave way to the peer's own request"
+	}
+	if former == WaitCtlReply && (c.byPeer || c.reliable.Failed()) {
+		t.binding.turn()
 	}
 	t.redial(now)
 	c.emit(Event{Kind: TunnelDown, Template: t.template, Reason: t.lastError, Next: t.redialAt})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 )
 
 // A DigestType is the hash of a Message Digest, RFC 3931 section 5.4.1.
@@ -53,12 +54,16 @@ func (t DigestType) String() string {
 type Secret struct {
 	digest [md5.Size]byte // RFC 3931 section 5.4.1
 	hiding [md5.Size]byte // RFC 3931 section 5.3
+
+	// macs are hashes that have digest's key in them already and are not in
+	// use, by Digest Type: to put it in takes longer than to hash a message.
+	macs *[2]sync.Pool
 }
 
 // NewSecret derives the keys of a shared secret. The empty secret makes a digest
 // that is an integrity check alone, RFC 3931 section 4.3.
 func NewSecret(secret []byte) *Secret {
-	s := new(Secret)
+	s := &Secret{macs: new([2]sync.Pool)}
 	for octet, key := range map[byte]*[md5.Size]byte{1: &s.hiding, 2: &s.digest} {
 		mac := hmac.New(md5.New, secret)
 		mac.Write([]byte{octet})
@@ -138,7 +143,14 @@ var zeros [longest]byte
 
 // compute returns the digest of a message with all its digests taken as zero.
 func (s Signature) compute(sum []byte, nonces [2][]byte, message []byte, fields []digestField) []byte {
-	mac := hmac.New(s.Type.hash(), s.Secret.digest[:])
+	pool := &s.Secret.macs[min(s.Type, SHA1)]
+	mac, ok := pool.Get().(hash.Hash)
+	if ok {
+		mac.Reset()
+	} else {
+		mac = hmac.New(s.Type.hash(), s.Secret.digest[:])
+	}
+	defer pool.Put(mac)
 	mac.Write(nonces[0])
 	mac.Write(nonces[1])
 	at := 0
