@@ -39,8 +39,9 @@ type load struct {
 }
 
 var loads = []load{
-	{Name: "100 tunnels of 100 sessions", Tunnels: 100, Sessions: 100, Outstanding: 4},
-	{Name: "the same with a secret", Tunnels: 100, Sessions: 100, Outstanding: 4, Secret: true},
+	{Name: "25 tunnels of 400 sessions", Tunnels: 25, Sessions: 400, Outstanding: 4},
+	{Name: "the same with a secret", Tunnels: 25, Sessions: 400, Outstanding: 4, Secret: true},
+	{Name: "the same with one request at a time", Tunnels: 25, Sessions: 400, Outstanding: 1, Secret: true},
 	{Name: "10,000 tunnels at once, with a secret", Tunnels: 10000, Secret: true},
 	{Name: "10 tunnels of 50 sessions with a TAP each", Tunnels: 10, Sessions: 50, Outstanding: 4, TAPs: true},
 }
