@@ -528,7 +528,6 @@ var addresses = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b cookie.Cookie) bool { return a == b }),
-	cmp.Comparer(func(a, b *wire.Secret) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }),
 }
 
 // positions reads a text and finds its keys.

@@ -108,7 +108,7 @@ func (p *parser) dynamic(in named, t *Tunnel, d *draft, wrong map[string]bool) {
 	switch {
 	case next != nil && !has("secret") && !has("secret_file"):
 		p.problem(key, "missing, want with next_secret the one that the peer has now")
-	case next != nil && secret != nil && *next == *secret:
+	case next != nil && secret != nil && next.Equal(secret):
 		p.problem(nextKey, "the same as secret, want another")
 	}
 	for _, s := range []*wire.Secret{next, secret} {

@@ -542,10 +542,10 @@ func TestSecretFile(t *testing.T) {
 			t.Errorf("%s: %v", v.path, err)
 			continue
 		}
-		if got, err := LoadSecret(filepath.Join(dir, strings.TrimPrefix(v.path, dir))); err != nil || *got != *wire.NewSecret([]byte(v.secret)) {
+		if got, err := LoadSecret(filepath.Join(dir, strings.TrimPrefix(v.path, dir))); err != nil || !got.Equal(wire.NewSecret([]byte(v.secret))) {
 			t.Errorf("%s alone: %v, or another secret than %d octets", v.path, err, len(v.secret))
 		}
-		if got := f.Tunnels[0].Dynamic.Control.Secrets; len(got) != 1 || *got[0] != *wire.NewSecret([]byte(v.secret)) {
+		if got := f.Tunnels[0].Dynamic.Control.Secrets; len(got) != 1 || !got[0].Equal(wire.NewSecret([]byte(v.secret))) {
 			t.Errorf("%s: another secret than %d octets", v.path, len(v.secret))
 		}
 		if v.warning == "" && len(f.Warnings) > 0 || v.warning != "" && (len(f.Warnings) != 1 || f.Warnings[0].String() != name+rome+v.warning) {

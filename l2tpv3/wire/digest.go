@@ -72,6 +72,15 @@ func NewSecret(secret []byte) *Secret {
 	return s
 }
 
+// Equal reports whether two secrets are the same; it takes as long whatever they
+// are.
+func (s *Secret) Equal(o *Secret) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return hmac.Equal(s.digest[:], o.digest[:]) && hmac.Equal(s.hiding[:], o.hiding[:])
+}
+
 // String keeps the keys out of whatever prints a Secret.
 func (Secret) String() string { return "secret" }
 

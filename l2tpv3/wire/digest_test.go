@@ -465,3 +465,10 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestSecretEqual(t *testing.T) {
+	a, b := NewSecret([]byte("a")), NewSecret([]byte("b"))
+	if !a.Equal(NewSecret([]byte("a"))) || a.Equal(b) || a.Equal(nil) || !(*Secret)(nil).Equal(nil) {
+		t.Error("Equal does not tell secrets apart")
+	}
+}
