@@ -339,10 +339,10 @@ func (nowhere) Flush(time.Time) (next time.Time)               { return next }
 func printSetUps(w io.Writer, all []setUp) {
 	fmt.Fprintf(w, "\n%-44s  %10s  %10s  %8s  %8s  %12s  %10s\n", "set-up, as responder", "tunnels/s", "sessions/s", "p50 ms", "p99 ms", "CPU us each", "octets each")
 	for _, s := range all {
-		rate, p50, p99 := "-", "-", "-"
-		if s.SessionRate > 0 {
-			rate, p50, p99 = fmt.Sprintf("%.0f", s.SessionRate), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99)
+		tunnels, rate, p50, p99 := fmt.Sprintf("%.0f", s.TunnelRate), "-", "-", "-"
+		if s.SessionRate > 0 { // and the tunnels were waited for by who dials
+			tunnels, rate, p50, p99 = "-", fmt.Sprintf("%.0f", s.SessionRate), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99)
 		}
-		fmt.Fprintf(w, "%-44s  %10.0f  %10s  %8s  %8s  %12.1f  %10.0f\n", s.Load, s.TunnelRate, rate, p50, p99, s.ResponderCPU, s.Memory)
+		fmt.Fprintf(w, "%-44s  %10s  %10s  %8s  %8s  %12.1f  %10.0f\n", s.Load, tunnels, rate, p50, p99, s.ResponderCPU, s.Memory)
 	}
 }
