@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -38,10 +39,20 @@ type daemon struct {
 
 	events events // what the endpoint tells
 
-	mu       sync.Mutex // for status, which may be asked while we open
-	bridges  []*link.Bridge
-	segments []*segment // in the order in which they were opened
+	// room is for how many devices may be made, changed and closed at a time: the
+	// kernel takes a moment for each, of which it spends most in waiting.
+	room chan struct{}
+
+	bridges []*link.Bridge
+
+	mu       sync.Mutex
+	segments map[string]*segment // by session
+	closing  map[string]*segment // those of sessions that are gone
+	taps     map[string]*segment // by the device's name
 }
+
+// maxRoom is how many devices are worked at, at a time.
+const maxRoom = 64
 
 // Run opens bridges, TAPs and tunnels and keeps them until ctx ends. Then, or if
 // one of them cannot be opened, it closes all and removes what it made.
@@ -51,6 +62,10 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 		log:      log,
 		started:  time.Now(),
 		endpoint: l2tpv3.New(user.New(), log, file.Control()),
+		room:     make(chan struct{}, maxRoom),
+		segments: make(map[string]*segment),
+		closing:  make(map[string]*segment),
+		taps:     make(map[string]*segment),
 	}
 	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 
@@ -108,11 +123,14 @@ func (d *daemon) openTunnel(t *config.Tunnel) error {
 			segments = append(segments, nil)
 			continue
 		}
-		s := d.newSegment(t, c, c.Params.Name, c.TAP)
+		s := d.newSegment(t, c, c.Params.Name)
+		s.cfg.Name = c.TAP
+		d.mu.Lock()
+		d.segments[s.name], d.taps[c.TAP] = s, s
+		d.mu.Unlock()
 		if err := s.open(); err != nil {
 			return fmt.Errorf("tunnel %s: session %s: %w", t.Name, c.Name, err)
 		}
-		d.add(s)
 		segments = append(segments, s)
 	}
 	ports, err := d.addTunnel(t, sessions)
@@ -164,22 +182,11 @@ func (d *daemon) join(s *segment, port *l2tpv3.Session) {
 	d.work.Go(s.run)
 }
 
-func (d *daemon) add(s *segment) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.segments = append(d.segments, s)
-}
-
 // segment returns the segment of a session, nil if it has none.
 func (d *daemon) segment(session string) *segment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range d.segments {
-		if s.name == session {
-			return s
-		}
-	}
-	return nil
+	return d.segments[session]
 }
 
 // openBridge opens a bridge unless an earlier session has.
@@ -208,8 +215,7 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		defer ticker.Stop()
 		alive = ticker.C
 	}
-	drops, refused := dropLog{log: d.log}, refusalLog{log: d.log}
-	reports := errorReports{report: d.endpoint.Report}
+	watched := newLook(d)
 	var told string
 	for {
 		select {
@@ -220,32 +226,15 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 			return err
 		case <-alive:
 			d.notify(sd.SdNotifyWatchdog)
-		case <-look.C:
-			s := d.endpoint.Status()
-			drops.look(&s)
-			reports.look(&s, time.Now())
-			refused.look(&s)
-			if summary := summary(&s); summary != told {
+		case now := <-look.C:
+			g := d.endpoint.Glance()
+			watched.look(&g, now)
+			if summary := fmt.Sprintf("%d of %d tunnels up", g.Up, g.Tunnels); summary != told {
 				d.notify("STATUS=" + summary)
 				told = summary
 			}
 		}
 	}
-}
-
-// summary is what systemctl status shows.
-func summary(s *l2tpv3.Status) string {
-	up, all := 0, 0
-	for _, t := range s.Tunnels {
-		if t.State == l2tpv3.Template {
-			continue
-		}
-		all++
-		if t.Up() {
-			up++
-		}
-	}
-	return fmt.Sprintf("%d of %d tunnels up", up, all)
 }
 
 // notify tells systemd, if that has started us.
@@ -255,19 +244,17 @@ func (d *daemon) notify(state string) {
 	}
 }
 
-// closeSegments closes all TAPs, many at once: the kernel takes a moment for each,
-// which it spends in waiting.
+// closeSegments closes all TAPs.
 func (d *daemon) closeSegments() {
 	d.mu.Lock()
-	segments := d.segments
+	segments := slices.Collect(maps.Values(d.segments))
 	d.mu.Unlock()
 	var work sync.WaitGroup
-	room := make(chan struct{}, 64)
-	for _, s := range slices.Backward(segments) {
-		room <- struct{}{}
+	for _, s := range segments {
+		d.room <- struct{}{}
 		work.Go(func() {
 			s.close()
-			<-room
+			<-d.room
 		})
 	}
 	work.Wait()

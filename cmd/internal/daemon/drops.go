@@ -1,54 +1,86 @@
 package daemon
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 
-	"spanwire/l2tpv3"
 	"spanwire/pseudowire"
 )
 
-// A dropLog logs what was dropped since it last looked: a line for each reason,
-// however many sessions it strikes.
+// A dropLog logs what was dropped since it last told of it: a line for each reason,
+// however many sessions it strikes, and the less often the longer it goes on.
 type dropLog struct {
 	log      *slog.Logger
 	former   [pseudowire.Drops]uint64 // of no session
 	sessions map[string][pseudowire.Drops]uint64
+	pending  [pseudowire.Drops]pendingDrops
 }
 
-func (l *dropLog) look(s *l2tpv3.Status) {
-	var grown [pseudowire.Drops]uint64
-	var where [pseudowire.Drops][]string
-	for d, n := range s.Drops {
-		grown[d] = n - l.former[d]
+// A pendingDrops is what is to be told of one reason.
+type pendingDrops struct {
+	count uint64
+	where []string
+	more  int // sessions, beyond maxNames
+	pace  pace
+}
+
+// maxNames bounds the sessions that a line names.
+const maxNames = 16
+
+func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) {
+	for d, n := range drops {
+		l.pending[d].count += n - l.former[d]
 	}
-	l.former = s.Drops
-	for i := range s.Tunnels {
-		for j := range s.Tunnels[i].Sessions {
-			session := &s.Tunnels[i].Sessions[j]
-			former := l.sessions[session.Name]
-			if session.Stats.Drops == former {
-				continue
+	l.former = *drops
+	for i := range sessions {
+		s := &sessions[i]
+		former := l.sessions[s.name]
+		if s.drops == former {
+			continue
+		}
+		for d, n := range s.drops {
+			if n < former[d] { // another session of this name
+				former[d] = 0
 			}
-			for d, n := range session.Stats.Drops {
-				if n != former[d] {
-					grown[d] += n - former[d]
-					where[d] = append(where[d], session.Name)
-				}
+			if n != former[d] {
+				l.pending[d].add(s.name, n-former[d])
 			}
-			if l.sessions == nil {
-				l.sessions = make(map[string][pseudowire.Drops]uint64)
+		}
+		if l.sessions == nil {
+			l.sessions = make(map[string][pseudowire.Drops]uint64)
+		}
+		l.sessions[s.name] = s.drops
+	}
+	prune(l.sessions, sessions)
+	for d := range l.pending {
+		p := &l.pending[d]
+		if !p.pace.due(p.count > 0) {
+			continue
+		}
+		args := []any{"reason", pseudowire.Drop(d).String(), "count", p.count}
+		if p.where != nil {
+			names := strings.Join(p.where, " ")
+			if p.more > 0 {
+				names += fmt.Sprintf(" and %d more", p.more)
 			}
-			l.sessions[session.Name] = session.Stats.Drops
+			args = append(args, "sessions", names)
+		}
+		l.log.Warn("frames dropped", args...)
+		p.count, p.where, p.more = 0, nil, 0
+	}
+}
+
+func (p *pendingDrops) add(session string, n uint64) {
+	p.count += n
+	for _, name := range p.where {
+		if name == session {
+			return
 		}
 	}
-	for d, n := range grown {
-		switch {
-		case n == 0:
-		case where[d] == nil:
-			l.log.Warn("frames dropped", "reason", pseudowire.Drop(d).String(), "count", n)
-		default:
-			l.log.Warn("frames dropped", "reason", pseudowire.Drop(d).String(), "count", n, "sessions", strings.Join(where[d], " "))
-		}
+	if len(p.where) < maxNames {
+		p.where = append(p.where, session)
+	} else {
+		p.more++
 	}
 }

@@ -156,29 +156,33 @@ func (d *daemon) adopt(e *l2tpv3.Event) {
 		d.join(nil, e.Port)
 		return
 	}
-	taken := func(name string) bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		for _, s := range d.segments {
-			if s.cfg.Name == name {
-				return true
-			}
+	s := d.newSegment(t, c, e.Session)
+	s.pick = func() (string, error) { return d.pickTAP(s, c.TAP, e.Peer.HostName, e.EndID) }
+	d.mu.Lock()
+	d.segments[s.name] = s
+	if former := d.closing[s.name]; former != nil {
+		s.former = former.gone
+	}
+	d.mu.Unlock()
+	d.join(s, e.Port)
+}
+
+// pickTAP chooses the name of the TAP of a session that was made for a peer, and
+// keeps it for the segment.
+func (d *daemon) pickTAP(s *segment, pattern, peer string, endID []byte) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name, err := config.ExpandTAP(pattern, peer, wire.EndID(endID), func(name string) bool {
+		if d.taps[name] != nil {
+			return true
 		}
 		_, err := link.Read(name)
 		return !errors.Is(err, fs.ErrNotExist)
+	})
+	if err == nil {
+		d.taps[name] = s
 	}
-	tapName, err := config.ExpandTAP(c.TAP, e.Peer.HostName, wire.EndID(e.EndID), taken)
-	if err != nil {
-		d.log.Error("session has no TAP", "session", e.Session, "err", err)
-		return
-	}
-	s := d.newSegment(t, c, e.Session, tapName)
-	if err := s.open(); err != nil {
-		d.log.Error("session has no TAP", "session", e.Session, "err", err)
-		return
-	}
-	d.add(s)
-	d.join(s, e.Port)
+	return name, err
 }
 
 // configured returns a tunnel and a session of it as the file has them.
@@ -200,19 +204,34 @@ func (d *daemon) configured(tunnel, session string) (*config.Tunnel, *config.Ses
 // dismiss closes the segment of a session whose peer is gone.
 func (d *daemon) dismiss(session string) {
 	d.mu.Lock()
-	var gone *segment
-	for i, s := range d.segments {
-		if s.name == session {
-			gone = s
-			d.segments = append(d.segments[:i:i], d.segments[i+1:]...)
-			break
+	defer d.mu.Unlock()
+	gone := d.segments[session]
+	if gone == nil {
+		return
+	}
+	delete(d.segments, session)
+	former := d.closing[session]
+	d.closing[session] = gone
+	gone.stop()
+	d.work.Go(func() {
+		if former != nil {
+			<-former.gone // for whose name it waits, and whoever waits for this one
 		}
-	}
-	d.mu.Unlock()
-	if gone != nil {
+		d.room <- struct{}{}
 		gone.close()
-		gone.log.Info("TAP closed, its session is gone")
-	}
+		<-d.room
+		name := gone.config().Name
+		defer close(gone.gone)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.closing[session] == gone {
+			delete(d.closing, session)
+		}
+		if d.taps[name] == gone {
+			delete(d.taps, name)
+			gone.log.Info("TAP closed, its session is gone", "tap", name)
+		}
+	})
 }
 
 // watchLinks takes from the kernel whether TAPs are up, until the daemon closes.
@@ -220,12 +239,7 @@ func (d *daemon) watchLinks() {
 	for d.ctx.Err() == nil {
 		err := link.Watch(d.ctx, func(c link.Change) {
 			d.mu.Lock()
-			var found *segment
-			for _, s := range d.segments {
-				if s.cfg.Name == c.Name {
-					found = s
-				}
-			}
+			found := d.taps[c.Name]
 			d.mu.Unlock()
 			if found == nil {
 				return

@@ -48,27 +48,31 @@ func source(a netip.AddrPort) string {
 }
 
 // A refusalLog logs what control messages were refused since it last told of their
-// reason: a line each time it looks, however many come, of each reason in turn.
+// reason: a line each time it looks, however many come, of each reason in turn, and
+// the less often the longer it goes on.
 type refusalLog struct {
 	log    *slog.Logger
 	former [control.Drops]uint64
+	paces  [control.Drops]pace
 	last   control.Drop // of which it told
 }
 
-func (l *refusalLog) look(s *l2tpv3.Status) {
+func (l *refusalLog) look(all *[control.Drops]l2tpv3.Refusal) {
+	told := false
+	first := l.last + 1
 	for i := range control.Drops {
-		why := (l.last + 1 + i) % control.Drops
-		r := &s.Refused[why]
+		why := (first + i) % control.Drops
+		r := &all[why]
 		n := r.Count - l.former[why]
-		if n == 0 {
+		if told && n > 0 || !l.paces[why].due(n > 0) {
 			continue
 		}
+		told = true
 		l.last, l.former[why] = why, r.Count
 		level := slog.LevelWarn
 		if why == control.DropConnection { // as after each restart
 			level = slog.LevelInfo
 		}
 		l.log.Log(context.Background(), level, "control messages refused", "reason", why.String(), "count", n, "from", source(r.Last.From), "meaning", meanings[why])
-		return
 	}
 }

@@ -3,8 +3,6 @@ package daemon
 import (
 	"time"
 
-	"spanwire/l2tpv3"
-	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
@@ -28,30 +26,29 @@ type reported struct {
 	at    time.Time // zero: never
 }
 
-func (r *errorReports) look(s *l2tpv3.Status, now time.Time) {
-	for i := range s.Tunnels {
-		for j := range s.Tunnels[i].Sessions {
-			session := &s.Tunnels[i].Sessions[j]
-			refused := session.Stats.Drops[pseudowire.DropPortWrite]
-			if session.Control == nil || session.Control.State != control.Established || refused == 0 {
-				continue
-			}
-			last, known := r.sessions[session.Name]
-			if id := session.Control.Params.SessionID; !known || last.id != id {
-				// "The counters are reset when a new call is established."
-				last = reported{id: id, base: refused, at: last.at}
-				if !known {
-					last.base = 0
-				}
-			}
-			if n := refused - last.base; n > last.count && now.Sub(last.at) >= reportEvery {
-				last.count, last.at = n, now
-				r.report(session.Name, wire.CircuitErrors{BufferOverruns: uint32(min(n, 1<<32-1))})
-			}
-			if r.sessions == nil {
-				r.sessions = make(map[string]reported)
-			}
-			r.sessions[session.Name] = last
+func (r *errorReports) look(sessions []counted, now time.Time) {
+	for i := range sessions {
+		s := &sessions[i]
+		refused := s.drops[pseudowire.DropPortWrite]
+		if !s.dynamic || refused == 0 {
+			continue
 		}
+		last, known := r.sessions[s.name]
+		if last.id != s.id || refused < last.base {
+			// "The counters are reset when a new call is established."
+			last = reported{id: s.id, base: refused, at: last.at}
+			if !known {
+				last.base = 0
+			}
+		}
+		if n := refused - last.base; n > last.count && now.Sub(last.at) >= reportEvery {
+			last.count, last.at = n, now
+			r.report(s.name, wire.CircuitErrors{BufferOverruns: uint32(min(n, 1<<32-1))})
+		}
+		if r.sessions == nil {
+			r.sessions = make(map[string]reported)
+		}
+		r.sessions[s.name] = last
 	}
+	prune(r.sessions, sessions)
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"spanwire/l2tpv3"
-	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
@@ -22,12 +20,11 @@ func TestErrorReports(t *testing.T) {
 	now := time.Unix(1000, 0)
 	look := func(id uint32, refused uint64, want ...string) {
 		t.Helper()
-		session := l2tpv3.SessionStatus{Name: "paris/office", Control: &control.SessionStatus{State: control.Established, Params: control.Params{SessionID: id}}}
-		session.Stats.Drops[pseudowire.DropPortWrite] = refused
-		static := l2tpv3.SessionStatus{Name: "paris/static"}
-		static.Stats.Drops[pseudowire.DropPortWrite] = 9
+		session, static := counted{name: "paris/office", dynamic: true, id: id}, counted{name: "paris/static", id: 3}
+		session.drops[pseudowire.DropPortWrite] = refused
+		static.drops[pseudowire.DropPortWrite] = 9
 		told = nil
-		r.look(&l2tpv3.Status{Tunnels: []l2tpv3.TunnelStatus{{Sessions: []l2tpv3.SessionStatus{session, static}}}}, now)
+		r.look([]counted{session, static}, now)
 		if !slices.Equal(told, want) {
 			t.Errorf("told %q, want %q", told, want)
 		}
@@ -42,4 +39,7 @@ func TestErrorReports(t *testing.T) {
 	look(7, 5)
 	look(8, 5) // another call, which counts from 0
 	look(8, 6, "paris/office 1")
+	now = now.Add(time.Minute)
+	look(9, 2) // the session was removed and came again
+	look(9, 4, "paris/office 2")
 }

@@ -52,7 +52,8 @@ func (d *daemon) status() api.Status {
 	segments := make(map[string]api.Session) // what the endpoint does not know of
 	d.mu.Lock()
 	for _, s := range d.segments {
-		segments[s.name] = api.Session{TAP: s.cfg.Name, Bridge: s.cfg.Bridge, MTU: s.mtu()}
+		cfg := s.config()
+		segments[s.name] = api.Session{TAP: cfg.Name, Bridge: cfg.Bridge, MTU: cfg.MTU}
 	}
 	d.mu.Unlock()
 

@@ -74,10 +74,3 @@ func TestExpected(t *testing.T) {
 		}
 	}
 }
-
-func TestSummary(t *testing.T) {
-	s := l2tpv3.Status{Tunnels: []l2tpv3.TunnelStatus{{State: l2tpv3.Up}, {State: l2tpv3.Binding}}}
-	if got, want := summary(&s), "1 of 2 tunnels up"; got != want {
-		t.Errorf("summary: %q, want %q", got, want)
-	}
-}
