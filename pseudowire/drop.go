@@ -24,6 +24,7 @@ const (
 	// To the network.
 	DropNoPeer      // there is no peer yet to send it to
 	DropInactive    // the peer's circuit is not active, RFC 3931 section 5.4.5
+	DropMalformed   // a super-frame of the kernel's that cannot be cut
 	DropTooBig      // larger than the path's MTU, and may not be fragmented
 	DropUnreachable // no route to the peer
 	DropNoBuffer    // the kernel has no room
@@ -47,6 +48,7 @@ var dropNames = [Drops]string{
 	DropPortWrite:   "rx_errors",
 	DropNoPeer:      "tx_no_peer",
 	DropInactive:    "tx_peer_inactive",
+	DropMalformed:   "tx_malformed",
 	DropTooBig:      "tx_too_big",
 	DropUnreachable: "tx_unreachable",
 	DropNoBuffer:    "tx_no_buffer",

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/songgao/water"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -23,12 +22,13 @@ const (
 	// batch is how many frames are read before they are handed on.
 	batch = 64
 
-	// maxFrame is the longest that a TAP of the largest MTU gives.
+	// maxFrame is the longest that a TAP of the largest MTU gives, and the longest
+	// super-frame.
 	maxFrame = 65535 + 18
 
-	// stride is the room of one frame. Were it a multiple of the page size, the
-	// fronts of all would compete for the same few lines of the cache.
-	stride = (pseudowire.Headroom+maxFrame+63)&^63 + 64
+	// arena is the room of all frames that are read before they are handed on: of
+	// many small ones, or of a few super-frames.
+	arena = 256 << 10
 )
 
 // A Config says how a TAP is to be.
@@ -45,7 +45,9 @@ type Config struct {
 // made it before: then it is as it was after Close.
 type TAP struct {
 	cfg     Config
-	device  *water.Interface
+	device  device
+	offload bool // super-frames both ways, by a virtio_net_hdr
+	uso     bool // of UDP too
 	raw     syscall.RawConn
 	link    netlink.Link
 	found   *found // nil: the device is ours
@@ -108,21 +110,18 @@ func (t *TAP) open() (err error) {
 func (t *TAP) attach() (err error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	t.device, err = water.New(water.Config{
-		DeviceType: water.TAP,
-		PlatformSpecificParams: water.PlatformSpecificParams{
-			Name:    t.cfg.Name,
-			Persist: t.found != nil, // water clears what is not asked for
-		},
-	})
-	if err != nil {
-		return why(err)
+	// A device that the user has made stays as the user has made it.
+	if t.found == nil {
+		if t.device, t.uso, err = openOffload(t.cfg.Name); err == nil {
+			t.offload = true
+		}
 	}
-	file, ok := t.device.ReadWriteCloser.(syscall.Conn)
-	if !ok {
-		return errors.Join(fmt.Errorf("device is a %T, want a file", t.device.ReadWriteCloser), t.device.Close())
+	if !t.offload {
+		if t.device, err = openPlain(t.cfg.Name, t.found != nil); err != nil {
+			return why(err)
+		}
 	}
-	if t.raw, err = file.SyscallConn(); err == nil {
+	if t.raw, err = t.device.SyscallConn(); err == nil {
 		err = t.raw.Control(func(fd uintptr) { t.fd = int(fd); unix.CloseOnExec(t.fd) })
 	}
 	if err != nil {
@@ -246,16 +245,20 @@ func (t *TAP) Attach(deliver func([]pseudowire.Frame) int) { t.deliver.Store(&de
 // Run hands on the frames that the segment sends, until the TAP is closed: then
 // it returns nil. Any other end is an error, as when somebody deleted the device.
 func (t *TAP) Run() error {
-	memory := make([]byte, batch*stride)
+	memory := make([]byte, arena)
 	frames := make([]pseudowire.Frame, 0, batch)
-	octets := 0
+	octets, at := 0, 0
+	before := 0 // octets that stand in front of a frame
+	if t.offload {
+		before = headerLen
+	}
 	var failed error
 	// Frames are read until there are no more, or enough: what is there is handed
 	// on at once, and nothing waits for more.
 	take := func(fd uintptr) bool {
-		for len(frames) < batch {
-			b := memory[len(frames)*stride:][:stride]
-			n, err := unix.Read(int(fd), b[pseudowire.Headroom:])
+		for len(frames) < batch && at+pseudowire.Headroom+maxFrame <= len(memory) {
+			b := memory[at:][:pseudowire.Headroom+maxFrame]
+			n, err := unix.Read(int(fd), b[pseudowire.Headroom-before:])
 			switch {
 			case err == unix.EAGAIN:
 				return len(frames) > 0
@@ -263,15 +266,25 @@ func (t *TAP) Run() error {
 			case err != nil:
 				failed = err
 				return true
+			case n <= before:
 			default:
+				n -= before
+				f := pseudowire.NewFrame(b[:pseudowire.Headroom+n], pseudowire.Headroom)
+				if t.offload {
+					var ok bool
+					if f.GSO, ok = describe(b[pseudowire.Headroom-before:]); !ok {
+						continue
+					}
+				}
 				octets += n
-				frames = append(frames, pseudowire.NewFrame(b[:pseudowire.Headroom+n], pseudowire.Headroom))
+				at += (pseudowire.Headroom + n + 63) &^ 63
+				frames = append(frames, f)
 			}
 		}
 		return true
 	}
 	for {
-		frames, octets = frames[:0], 0
+		frames, octets, at = frames[:0], 0, 0
 		err := t.raw.Read(take)
 		t.stats.inFrames.Add(uint64(len(frames)))
 		t.stats.inOctets.Add(uint64(octets))
@@ -290,12 +303,16 @@ func (t *TAP) Run() error {
 	}
 }
 
-// Send implements bridge.Port. It writes frame by frame, for that is how a TAP
-// without vnet_hdr takes them.
+// Send implements bridge.Port. It writes super-frames where the device takes them,
+// else frame by frame.
 func (t *TAP) Send(frames []pseudowire.Frame) (sent int) {
 	octets := 0
 	t.writers.Add(1)
-	if !t.closed.Load() {
+	switch {
+	case t.closed.Load():
+	case t.offload:
+		sent, octets = t.sendJoined(frames)
+	default:
 		for i := range frames {
 			if _, err := unix.Write(t.fd, frames[i].Bytes()); err == nil {
 				sent++

@@ -111,3 +111,60 @@ func TestSequencingLevels(t *testing.T) {
 		}
 	}
 }
+
+// superFrame returns a TCP super-frame as the kernel hands one over: its checksum
+// field has the sum of the pseudo-header.
+func superFrame(payload, size int) pseudowire.Frame {
+	b := make([]byte, pseudowire.Headroom, pseudowire.Headroom+54+payload)
+	b = append(b, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00)
+	length := 40 + payload
+	b = append(b, 0x45, 0, byte(length>>8), byte(length), 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2)
+	pseudo := 0x0a00 + 1 + 0x0a00 + 2 + 6 + length - 20
+	pseudo = pseudo&0xffff + pseudo>>16
+	b = append(b, 0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, byte(pseudo>>8), byte(pseudo), 0, 0)
+	for i := range payload {
+		b = append(b, byte(i))
+	}
+	f := pseudowire.NewFrame(b, pseudowire.Headroom)
+	f.GSO = pseudowire.GSO{Kind: pseudowire.GSOTCPv4, HeaderLen: 54, Size: uint16(size), ChecksumStart: 34, ChecksumOffset: 16}
+	return f
+}
+
+// TestSuperFrameIsCut wants the frames that a super-frame stands for, each with a
+// header of its own and the next number, and what cannot be cut counted.
+func TestSuperFrameIsCut(t *testing.T) {
+	p := params(t)
+	p.Sublayer, p.PeerSublayer = pseudowire.DefaultSublayer, pseudowire.DefaultSublayer
+	p.Sequencing, p.PeerSequencing = pseudowire.AllSequencing, pseudowire.AllSequencing
+	a, b := newEnd(t, "127.0.0.1:0", p), newEnd(t, "127.0.0.2:0", mirror(p))
+	a.reach(b.conn.LocalAddr())
+	b.reach(a.conn.LocalAddr())
+	small := func() pseudowire.Frame {
+		return pseudowire.NewFrame(append(make([]byte, pseudowire.Headroom), arpFrame...), pseudowire.Headroom)
+	}
+	bad := superFrame(3000, 0)
+	a.link.Send([]pseudowire.Frame{small(), superFrame(100*1000+10, 1000), bad, small()})
+	b.take(2)
+	if n := a.link.Stats().Drops[pseudowire.DropMalformed]; n != 2 {
+		t.Errorf("%d malformed, want 2: longer than an IP packet, and of size 0", n)
+	}
+	a.link.Send([]pseudowire.Frame{small(), superFrame(60*1000+10, 1000), small()})
+	b.take(63)
+	if len(b.got) != 65 {
+		t.Fatalf("%d frames came, want 65; sent %+v, received %+v, %v", len(b.got), a.link.Stats(), b.link.Stats(), b.plane.Drops())
+	}
+	seq := uint32(1)
+	for i, f := range b.got[3:64] {
+		want := 54 + 1000
+		if i == 60 {
+			want = 54 + 10
+		}
+		if got := uint32(f[38])<<24 | uint32(f[39])<<16 | uint32(f[40])<<8 | uint32(f[41]); len(f) != want || got != seq {
+			t.Fatalf("frame %d: %d octets, sequence number %d; want %d, %d", i, len(f), got, want, seq)
+		}
+		seq += 1000
+	}
+	if s := b.link.Stats(); s.RxLost != 0 || s.RxOOSPackets != 0 || s.Drops != [pseudowire.Drops]uint64{} {
+		t.Errorf("%d lost, %d out of sequence, drops %v", s.RxLost, s.RxOOSPackets, s.Drops)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
+	"spanwire/pseudowire/gso"
 )
 
 const (
@@ -188,23 +189,66 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 	if s == nil {
 		s = &sender{writer: r.conn.NewWriter()}
 	}
-	for len(frames) > 0 {
-		n := min(len(frames), batch)
-		for i, f := range frames[:n] {
-			s.packets[i] = l.encapsulate(r, f, &s.heads[i])
+	for _, f := range frames {
+		if f.GSO.Kind != pseudowire.GSONone {
+			sent += l.cut(r, s, f)
+			continue
 		}
-		result := s.writer.Write(r.path, s.packets[:n])
-		l.count(r, result)
-		sent += result.Packets
-		frames = frames[n:]
+		if f.GSO.ChecksumStart != 0 {
+			var err error
+			if f, err = gso.Complete(f); err != nil {
+				l.drops.add(pseudowire.DropMalformed, 1)
+				continue
+			}
+		}
+		s.packets[s.n] = l.encapsulate(r, f, &s.heads[s.n])
+		if s.n++; s.n == batch {
+			sent += l.flush(r, s)
+		}
 	}
+	sent += l.flush(r, s)
 	r.spares.put(s)
+	return min(sent, len(frames))
+}
+
+// cut sends the frames that a super-frame stands for, each with headers of its own
+// and its part of the payload where it is.
+func (l *Link) cut(r *route, s *sender, f pseudowire.Frame) (sent int) {
+	if err := s.cutter.Init(f); err != nil {
+		l.drops.add(pseudowire.DropMalformed, 1)
+		return 0
+	}
+	numbered := l.params.PeerSequencing != pseudowire.NoSequencing && l.sequenced(f)
+	n := len(r.header)
+	for s.cutter.Count() > 0 {
+		h := append(s.heads[s.n][:0], r.header...)
+		if numbered {
+			wire.PutSequence(h[n-4:], l.next.Add(1)-1)
+		}
+		h, payload, _ := s.cutter.Next(h)
+		s.packets[s.n] = transport.Packet{Head: h, Body: payload}
+		if s.n++; s.n == batch {
+			sent += l.flush(r, s)
+		}
+	}
 	return sent
+}
+
+// flush writes the packets that wait.
+func (l *Link) flush(r *route, s *sender) int {
+	if s.n == 0 {
+		return 0
+	}
+	result := s.writer.Write(r.path, s.packets[:s.n])
+	clear(s.packets[:s.n])
+	s.n = 0
+	l.count(r, result)
+	return result.Packets
 }
 
 // encapsulate puts the session's header in front of a frame: into its headroom
 // or, where that is too small, into head.
-func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHeaderLen]byte) transport.Packet {
+func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) transport.Packet {
 	n := len(r.header)
 	var p transport.Packet
 	var h []byte

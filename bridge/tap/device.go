@@ -1,0 +1,85 @@
+package tap
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"github.com/songgao/water"
+	"golang.org/x/sys/unix"
+)
+
+// A device is the file of a TAP, however it was opened.
+type device interface {
+	io.Closer
+	syscall.Conn
+}
+
+// What TUNSETOFFLOAD takes beyond package unix: linux/if_tun.h.
+const (
+	offloadUSO4 = 0x20
+	offloadUSO6 = 0x40
+)
+
+// openOffload opens the TAP with super-frames and partial checksums both ways: each
+// frame has a virtio_net_hdr before it. uso says that the kernel knows super-frames
+// of UDP too, since Linux 6.2. It is an error where the kernel knows none of it.
+func openOffload(name string) (d device, uso bool, err error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, false, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	fail := func(err error) (device, bool, error) { return nil, false, errors.Join(err, unix.Close(fd)) }
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return fail(err)
+	}
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return fail(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, headerLen); err != nil {
+		return fail(err)
+	}
+	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	uso = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|offloadUSO4|offloadUSO6) == nil
+	if !uso {
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp); err != nil {
+			return fail(err)
+		}
+	}
+	return os.NewFile(uintptr(fd), "/dev/net/tun"), uso, nil
+}
+
+// openPlain opens the TAP without any of that, each frame by itself; persist keeps
+// a device that the user has made.
+func openPlain(name string, persist bool) (device, error) {
+	w, err := water.New(water.Config{
+		DeviceType:             water.TAP,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: persist}, // water clears what is not asked for
+	})
+	if err != nil {
+		return nil, err
+	}
+	file, ok := w.ReadWriteCloser.(device)
+	if !ok {
+		return nil, errors.Join(errors.New("the device is no file"), w.Close())
+	}
+	return file, nil
+}
+
+// writev writes the pieces of one frame.
+func writev(fd int, pieces []unix.Iovec) error {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))), uintptr(len(pieces)))
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
+	}
+}
