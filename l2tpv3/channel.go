@@ -483,8 +483,9 @@ func (c *channel) apply(e *control.Event) {
 		log.Debug("dialling", "peer", e.Address.Peer.String())
 	case control.TunnelUp:
 		c.reached(d, e)
+		d.hadUp()
 		log.Info("tunnel up", "peer", e.Address.Peer.String(), "host_name", e.Peer.HostName, "router_id", RouterID(e.Peer.RouterID),
-			"vendor", e.Peer.VendorName, "window", e.Peer.ReceiveWindow)
+			"vendor", e.Peer.VendorName, "window", e.Peer.ReceiveWindow, "path_mtu", d.pathMTU())
 	case control.TunnelMoved:
 		c.reached(d, e)
 		log.Info("tunnel follows its peer to another address", "peer", e.Address.Peer.String(), "was", strings.TrimPrefix(e.Reason, "from "))
@@ -493,10 +494,12 @@ func (c *channel) apply(e *control.Event) {
 		if err := c.pathError(e.Address); err != nil {
 			args = append(args, "err", why(err))
 		}
+		var told *repeated
 		if d != nil {
 			d.forget(c)
+			told = &d.down
 		}
-		log.Warn("tunnel down", args...)
+		told.log(log, "tunnel down", e, args)
 	case control.SessionAdded:
 		if d != nil {
 			s = d.add(e.Session, e.Circuit.Name, e.EndID)
@@ -525,7 +528,11 @@ func (c *channel) apply(e *control.Event) {
 		log.Warn("the peer's circuit has errors", "hardware_overruns", e.Errors.HardwareOverruns, "buffer_overruns", e.Errors.BufferOverruns,
 			"timeout_errors", e.Errors.TimeoutErrors, "alignment_errors", e.Errors.AlignmentErrors)
 	case control.Noted:
-		log.Warn("control protocol", "note", e.Reason, "peer", e.Address.Peer.String())
+		var told *repeated
+		if d != nil {
+			told = &d.noted
+		}
+		told.log(log, "control protocol", e, []any{"note", e.Reason, "peer", e.Address.Peer.String()})
 	}
 	if c.tell != nil {
 		c.told = append(c.told, Event{*e, s})
@@ -537,6 +544,36 @@ func until(at, now time.Time) string {
 		return "none"
 	}
 	return "in " + at.Sub(now).Round(100*time.Millisecond).String()
+}
+
+// A repeated is what was last logged of something that may be tried again and again.
+type repeated struct {
+	reason string
+	at     time.Time
+	more   int // that were not logged
+}
+
+// remindEvery is how often it is logged that something goes on.
+const remindEvery = 10 * time.Minute
+
+// log logs a thing that is not as it should be: at once if its reason is another
+// than it was, and now and then if not. What somebody wants so is no warning.
+func (r *repeated) log(log *slog.Logger, what string, e *control.Event, args []any) {
+	level := slog.LevelWarn
+	switch {
+	case e.Reason == control.ByCommand || e.Reason == control.ShutDown:
+		level = slog.LevelInfo
+	case r == nil:
+	case e.Reason == r.reason && e.Time.Sub(r.at) < remindEvery:
+		r.more++
+		level = slog.LevelDebug
+	default:
+		if r.more > 0 && e.Reason == r.reason {
+			args = append(args, "as_often_before", r.more)
+		}
+		*r = repeated{reason: e.Reason, at: e.Time}
+	}
+	log.Log(context.Background(), level, what, args...)
 }
 
 // RouterID shows a Router ID as the address that it mostly is.
@@ -607,6 +644,7 @@ func (c *channel) up(s *Session, e *control.Event, log *slog.Logger) {
 		log.Info("session has taken over", append(args, "from", e.Former)...)
 		return
 	}
+	s.told = repeated{}
 	log.Info("session up", args...)
 }
 
@@ -614,15 +652,18 @@ func (c *channel) down(s *Session, e *control.Event, log *slog.Logger) {
 	used := c.links[e.Params.SessionID].used
 	c.drop(e.Params.SessionID)
 	former := s != nil && s.Up()
+	args := []any{"why", e.Reason, "next_attempt", until(e.Next, e.Time)}
 	switch {
+	case e.Reason == control.TunnelClosed: // of which more is told
+		log.Debug("session down", args...)
 	case former && used:
 		log.Info("former session closed", "id", e.Params.SessionID)
 	case former: // of which there is a note
 		log.Debug("session closed before it took over", "id", e.Params.SessionID, "why", e.Reason)
-	case e.Next.IsZero():
-		log.Warn("session down", "why", e.Reason)
+	case s == nil:
+		log.Warn("session down", args...)
 	default:
-		log.Warn("session down", "why", e.Reason, "next_attempt", until(e.Next, e.Time))
+		s.told.log(log, "session down", e, args)
 	}
 }
 

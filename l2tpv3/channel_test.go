@@ -547,3 +547,34 @@ func TestGlance(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// TestWhatGoesOnIsLoggedSeldom has a peer refuse a session again and again.
+func TestWhatGoesOnIsLoggedSeldom(t *testing.T) {
+	var b bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	var r repeated
+	now := time.Unix(1e9, 0)
+	tell := func(reason string) string {
+		b.Reset()
+		r.log(log, "session down", &control.Event{Reason: reason, Time: now}, []any{"why", reason})
+		_, line, _ := strings.Cut(strings.TrimSpace(b.String()), " ")
+		return line
+	}
+	for i, v := range []struct {
+		after        time.Duration
+		reason, want string
+	}{
+		{0, "busy", `level=WARN msg="session down" why=busy`},
+		{time.Minute, "busy", ""},
+		{time.Minute, "busy", ""},
+		{time.Minute, "lost", `level=WARN msg="session down" why=lost`},
+		{time.Minute, "lost", ""},
+		{remindEvery, "lost", `level=WARN msg="session down" why=lost as_often_before=1`},
+		{time.Minute, control.ByCommand, `level=INFO msg="session down" why="down by command"`},
+	} {
+		now = now.Add(v.after)
+		if got := tell(v.reason); got != v.want {
+			t.Errorf("%d: %q, want %q", i, got, v.want)
+		}
+	}
+}

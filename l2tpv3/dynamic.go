@@ -33,6 +33,8 @@ type Dynamic struct {
 	path     *transport.Path     // nil: there is no connection
 	mtu      int
 	heard    time.Time // data of any of its sessions
+
+	down, noted repeated // what was logged of it
 }
 
 // AddDynamic opens a tunnel with a control connection and keeps it open, as
@@ -103,6 +105,20 @@ func (d *Dynamic) forget(c *channel) {
 	for _, s := range d.sessions {
 		s.setPath(nil, nil)
 	}
+}
+
+// hadUp has what is down from now on be logged as new.
+func (d *Dynamic) hadUp() {
+	if d != nil {
+		d.down = repeated{}
+	}
+}
+
+func (d *Dynamic) pathMTU() int {
+	if d == nil {
+		return 0
+	}
+	return d.mtu
 }
 
 // Sessions returns the sessions that are configured, in their order; those that

@@ -19,6 +19,8 @@ type Session struct {
 	circuit *Circuit // of a dynamic one
 	endID   []byte   // its Remote End ID
 
+	told repeated // what was logged of it; the channel's
+
 	sending  atomic.Pointer[dataplane.Link] // nil: nothing is sent now
 	paused   atomic.Bool                    // the peer's circuit is not active
 	noPeer   atomic.Uint64                  // frames dropped meanwhile

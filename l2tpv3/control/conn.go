@@ -180,13 +180,13 @@ func (c *conn) do(now time.Time, e event, r wire.Result) {
 			// StopCCN tells it, should it have seen the SCCRQ; there is no
 			// connection yet whose end would have to be sure.
 			c.lcce.farewell(c, r)
-			c.closed(now, former, r.Text(wire.TypeStopCCN), false)
+			c.closed(now, former, ours(r, wire.TypeStopCCN), false)
 			c.lcce.remove(c)
 			return
 		}
 		c.reliable.Withdraw()
 		c.send(now, &wire.StopCCN{ConnectionID: c.id, Result: r})
-		c.closed(now, former, r.Text(wire.TypeStopCCN), false)
+		c.closed(now, former, ours(r, wire.TypeStopCCN), false)
 	case rejectSCCRQ: // by LCCE.request, which has the SCCRQ
 	case cleanUp:
 		if former != Idle {
@@ -234,7 +234,7 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool) {
 	c.lcce.unlist(c)
 	c.lcce.rest(c)
 	for s := range c.all.each {
-		s.gone(now, "the control connection is closed")
+		s.gone(now, TunnelClosed)
 	}
 	clear(c.sessions)
 	c.lcce.closed(now, c, former)

@@ -273,6 +273,25 @@ type Event struct {
 	Next     time.Time // TunnelDown, SessionDown: the next attempt; zero: none of ours
 }
 
+// Reasons of events that say less than others, for they follow from something that
+// is told as well.
+const (
+	TunnelClosed = "the control connection is closed" // of a session
+	ByCommand    = "down by command"
+	ShutDown     = "this side is being shut down"
+)
+
+// ours puts into words why we close something, whose result is for the peer.
+func ours(r wire.Result, t wire.MessageType) string {
+	switch {
+	case r.Message == ByCommand:
+		return ByCommand
+	case t == wire.TypeStopCCN && r.Code == wire.StopShutdown:
+		return ShutDown
+	}
+	return r.Text(t)
+}
+
 // A Peer is what a peer told of itself.
 type Peer struct {
 	HostName      string

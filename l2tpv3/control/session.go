@@ -138,7 +138,7 @@ func (s *session) do(now time.Time, e event, r wire.Result) {
 	case rejectRequest: // by conn.call, which has the request
 	case sendCDN:
 		s.conn.send(now, &wire.CDN{LocalSessionID: s.params.SessionID, RemoteSessionID: s.params.PeerSessionID, Result: r})
-		s.gone(now, r.Text(wire.TypeCDN))
+		s.gone(now, ours(r, wire.TypeCDN))
 	case cleanUp:
 		reason := r.Text(wire.TypeCDN)
 		if e == rcvCDN {
@@ -444,7 +444,7 @@ func (c *conn) judgeCall(now time.Time, m *wire.CallRequest) (*circuit, *wire.Re
 	case cfg.Pseudowire != m.PseudowireType:
 		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: fmt.Sprintf("%s is %v here", wire.EndID(m.RemoteEndID), cfg.Pseudowire)}
 	case k != nil && k.down:
-		return nil, &wire.Result{Code: wire.CDNAdministrative, Message: "down by command"}
+		return nil, &wire.Result{Code: wire.CDNAdministrative, Message: ByCommand}
 	}
 	if r := cfg.judge(m.Cookie, m.Sublayer); r != nil {
 		return nil, r

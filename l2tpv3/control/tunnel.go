@@ -388,8 +388,8 @@ func (l *LCCE) shut(now time.Time, t *tunnel, r wire.Result) {
 func (l *LCCE) Down(now time.Time, name string) error {
 	if k := l.circuits[name]; k != nil {
 		k.down = true
-		k.lastError = "down by command"
-		k.close(now, wire.Result{Code: wire.CDNAdministrative, Message: "down by command"})
+		k.lastError = ByCommand
+		k.close(now, wire.Result{Code: wire.CDNAdministrative, Message: ByCommand})
 		return nil
 	}
 	t := l.tunnels[name]
@@ -397,8 +397,8 @@ func (l *LCCE) Down(now time.Time, name string) error {
 		return fmt.Errorf("%s: no such tunnel or session", name)
 	}
 	t.down = true
-	l.shut(now, t, wire.Result{Code: wire.StopGeneral, Message: "down by command"})
-	t.lastError = "down by command"
+	l.shut(now, t, wire.Result{Code: wire.StopGeneral, Message: ByCommand})
+	t.lastError = ByCommand
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -66,7 +67,11 @@ func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) {
 			}
 			args = append(args, "sessions", names)
 		}
-		l.log.Warn("frames dropped", args...)
+		level := slog.LevelWarn
+		if d := pseudowire.Drop(d); d == pseudowire.DropNoPeer || d == pseudowire.DropInactive {
+			level = slog.LevelInfo // as long as a tunnel or a circuit is down, of which there is a warning
+		}
+		l.log.Log(context.Background(), level, "frames dropped", args...)
 		p.count, p.where, p.more = 0, nil, 0
 	}
 }

@@ -244,12 +244,11 @@ func (d *daemon) watchLinks() {
 			if found == nil {
 				return
 			}
-			up := c.Up && !c.Deleted
-			if !up { // a device that was just made was down before it was up
-				state, err := link.Read(c.Name)
-				up = err == nil && state.Up
+			if c.Up && !c.Deleted {
+				found.administrate(true)
+			} else { // a device that was just made was down before it was up
+				found.administrated(c.Name)
 			}
-			found.administrate(up)
 		})
 		if err != nil {
 			d.log.Warn("devices are not watched, trying again", "err", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"spanwire/bridge"
+	"spanwire/bridge/link"
 	"spanwire/bridge/tap"
 	"spanwire/config"
 	"spanwire/l2tpv3"
@@ -174,6 +175,18 @@ func (s *segment) carry(carrier bool) {
 func (s *segment) administrate(up bool) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
+	s.enter(up)
+}
+
+// administrated takes it from the kernel.
+func (s *segment) administrated(name string) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	state, err := link.Read(name)
+	s.enter(err == nil && state.Up)
+}
+
+func (s *segment) enter(up bool) {
 	if up == s.up || s.ctx.Err() != nil {
 		return
 	}
