@@ -561,7 +561,9 @@ const remindEvery = 10 * time.Minute
 func (r *repeated) log(log *slog.Logger, what string, e *control.Event, args []any) {
 	level := slog.LevelWarn
 	switch {
-	case e.Reason == control.ByCommand || e.Reason == control.ShutDown:
+	case e.Reason == control.ShutDown:
+		level = slog.LevelDebug // of all at once
+	case e.Reason == control.ByCommand:
 		level = slog.LevelInfo
 	case r == nil:
 	case e.Reason == r.reason && e.Time.Sub(r.at) < remindEvery:

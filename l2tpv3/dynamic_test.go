@@ -179,6 +179,13 @@ func TestDialAndAccept(t *testing.T) {
 			if st := b.Status().Tunnels[0]; !strings.Contains(st.LastError, "requester is being shut down") {
 				t.Errorf("last error %q", st.LastError)
 			}
+			for _, s := range []l2tpv3.TunnelStatus{sa, sb} {
+				for _, log := range []string{a.log.String(), b.log.String()} {
+					if p := s.Sessions[0].Params; p.ReceiveCookie.Len() == 0 || strings.Contains(log, p.ReceiveCookie.Hex()) || strings.Contains(log, p.SendCookie.Hex()) {
+						t.Error("the log tells a cookie, or there is none")
+					}
+				}
+			}
 			if log := a.log.String(); !strings.Contains(log, "sent ICRQ") || strings.Contains(log, "ssh") {
 				t.Error("the log does not tell the dialogue, or tells the secret")
 			}

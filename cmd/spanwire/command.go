@@ -118,6 +118,10 @@ func tell(w io.Writer, e *api.Event) error {
 	if e.Circuit != "" {
 		words = append(words, "peer's circuit "+e.Circuit)
 	}
+	if n := e.Errors; n != nil {
+		words = append(words, fmt.Sprintf("hardware overruns %d, buffer overruns %d, timeout errors %d, alignment errors %d",
+			n.HardwareOverruns, n.BufferOverruns, n.TimeoutErrors, n.AlignmentErrors))
+	}
 	if e.Reason != "" {
 		words = append(words, "- "+e.Reason)
 	}

@@ -118,6 +118,17 @@ type Event struct {
 	Circuit string    `json:"circuit,omitempty"` // the peer's
 	Reason  string    `json:"reason,omitempty"`
 	Next    time.Time `json:"next_attempt,omitzero"`
+
+	Errors *Errors `json:"errors,omitempty"` // of "session errors"
+}
+
+// Errors are those of a peer's circuit, as the peer counts them since the session is
+// up.
+type Errors struct {
+	HardwareOverruns uint32 `json:"hardware_overruns"`
+	BufferOverruns   uint32 `json:"buffer_overruns"`
+	TimeoutErrors    uint32 `json:"timeout_errors"`
+	AlignmentErrors  uint32 `json:"alignment_errors"`
 }
 
 // A Socket is what the kernel gave a tunnel's socket, which tunnels may share.

@@ -85,7 +85,7 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 	if err := d.open(); err != nil {
 		return err
 	}
-	log.Info("ready", "tunnels", len(file.Tunnels), "sessions", len(d.segments))
+	log.Info("ready", "tunnels", len(file.Tunnels), "sessions", len(d.endpoint.Glance().Sessions))
 	d.notify(sd.SdNotifyReady)
 	defer d.notify(sd.SdNotifyStopping)
 	return d.keep(ctx, served)

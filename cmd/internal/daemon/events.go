@@ -113,6 +113,10 @@ func show(number uint64, e *l2tpv3.Event) api.Event {
 	if e.Kind == control.SessionUp || e.Kind == control.SessionCircuit {
 		a.Circuit = e.Status.String()
 	}
+	if e.Kind == control.SessionErrors {
+		a.Errors = &api.Errors{HardwareOverruns: e.Errors.HardwareOverruns, BufferOverruns: e.Errors.BufferOverruns,
+			TimeoutErrors: e.Errors.TimeoutErrors, AlignmentErrors: e.Errors.AlignmentErrors}
+	}
 	return a
 }
 
