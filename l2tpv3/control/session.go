@@ -337,8 +337,8 @@ func swapped(id uint32) uint32 {
 	return id<<24 | id>>24 | id<<8&0x00ff0000 | id>>8&0x0000ff00
 }
 
-// sender reports whether the session's replies are of the type, and recipient
-// whether its connecting messages are.
+// replies reports whether a reply of this type is one to the session's request: an
+// ICRP to an ICRQ, an OCRP to an OCRQ.
 func (s *session) replies(t wire.MessageType) bool {
 	return (t == wire.TypeICRP) == (s.role == icrqSender || s.role == icrqRecipient)
 }
