@@ -35,8 +35,8 @@ interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
 conformance: ## Write the tables that say which test shows which MUST of RFC 3931
 	$(GO) run ./testbed/conformance
 
-bench: bench-packages build ## Measure next to kernel vxlan on the same veth pair
-	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN)
+bench: bench-packages build ## Measure next to kernel vxlan, over a plain veth and over one like a wire
+	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN) -json bin/bench.json
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@for target in $$($(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... | xargs grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's/:func /:/'); do \
