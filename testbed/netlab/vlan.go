@@ -29,18 +29,38 @@ func (l *Lab) VLAN(n *Namespace, bridge, name string, vlan uint16, mtu int) erro
 		if err != nil {
 			return err
 		}
-		attrs := netlink.QdiscAttrs{LinkIndex: p.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
-		return errors.Join(
-			netlink.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}),
-			filter(p, netlink.HANDLE_MIN_INGRESS, push(vlan)),
-			filter(p, netlink.HANDLE_MIN_EGRESS, pop(vlan)),
-			netlink.LinkSetMaster(p, br),
-		)
+		return errors.Join(filters(p, push(vlan), pop(vlan)), netlink.LinkSetMaster(p, br))
 	})
 	if err != nil {
 		return fmt.Errorf("netlab: namespace %s: VLAN %d on %s: %w", n.name, vlan, bridge, err)
 	}
 	return nil
+}
+
+// Tag makes all that goes out of a device of this VLAN, and takes from what comes in
+// what is of it alone: all addresses of the device are as if on an 802.1Q device.
+func (n *Namespace) Tag(name string, vlan uint16) error {
+	err := n.Do(func() error {
+		l, err := device(name)
+		if err != nil {
+			return err
+		}
+		return filters(l, pop(vlan), push(vlan))
+	})
+	if err != nil {
+		return fmt.Errorf("netlab: namespace %s: tag %d on %s: %w", n.name, vlan, name, err)
+	}
+	return nil
+}
+
+// filters puts programs in the way of what comes in at a device and of what goes out.
+func filters(l netlink.Link, in, out []instruction) error {
+	attrs := netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
+	return errors.Join(
+		netlink.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}),
+		filter(l, netlink.HANDLE_MIN_INGRESS, in),
+		filter(l, netlink.HANDLE_MIN_EGRESS, out),
+	)
 }
 
 // filter has all frames that come to a device, or leave it, go through a program.

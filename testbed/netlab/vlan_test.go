@@ -3,6 +3,8 @@ package netlab
 import (
 	"bytes"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -62,5 +64,39 @@ func TestVLAN(t *testing.T) {
 	}
 	if err := l.VLAN(a, "none0", "vlan2", 100, 1400); err == nil {
 		t.Error("a VLAN on a bridge that is not there")
+	}
+	if err := a.Tag("none0", 100); err == nil {
+		t.Error("a tag on a device that is not there")
+	}
+}
+
+// TestTag has a host whose device is of a VLAN find one behind a bridge.
+func TestTag(t *testing.T) {
+	l, a, b := testLab(t)
+	if err := l.Bridge(b, "br0", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.Tag("eth0", 7), l.VLAN(b, "br0", "vlan", 7, 1500)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.Addr("eth0", netip.MustParsePrefix("192.0.2.1/24")), b.Addr("vlan", netip.MustParsePrefix("192.0.2.2/24"))); err != nil {
+		t.Fatal(err)
+	}
+	var server net.Listener
+	if err := b.Do(func() (err error) {
+		server, err = net.Listen("tcp", "192.0.2.2:7")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := a.Do(func() error {
+		c, err := net.DialTimeout("tcp", server.Addr().String(), 10*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 }
