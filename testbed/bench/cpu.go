@@ -6,28 +6,40 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// tick is how the kernel counts processor time for user space.
+// tick is in what the kernel counts the machine's processor time.
 const tick = 10 * time.Millisecond
 
-// A used is what a process has used.
-type used struct {
-	cpu    time.Duration
-	memory int // octets resident
+// processCPU returns what a process has used of processors, to the nanosecond.
+func processCPU(pid int) (time.Duration, error) {
+	// The kernel's clock of another process, as clock_getcpuclockid(3) makes it.
+	const scheduled = 2
+	return cpuClock(^int32(pid)<<3 | scheduled)
 }
 
-func usage(pid int) (u used, _ error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return u, err
+// threadCPU returns what the calling thread has used of processors.
+func threadCPU() (time.Duration, error) { return cpuClock(unix.CLOCK_THREAD_CPUTIME_ID) }
+
+func cpuClock(id int32) (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(id, &t); err != nil {
+		return 0, err
 	}
-	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const utime, stime, rss = 11, 12, 21
-	user, _ := strconv.Atoi(f[utime])
-	system, _ := strconv.Atoi(f[stime])
-	pages, _ := strconv.Atoi(f[rss])
-	return used{time.Duration(user+system) * tick, pages * os.Getpagesize()}, nil
+	return time.Duration(t.Nano()), nil
+}
+
+// resident returns the octets of memory that a process holds.
+func resident(pid int) (int, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	const pages = 1
+	n, err := strconv.Atoi(strings.Fields(string(stat))[pages])
+	return n * os.Getpagesize(), err
 }
 
 // busy returns for how long the machine's processors have worked since it started,
@@ -72,11 +84,11 @@ func now(pids []int) (m moment, _ error) {
 		return m, err
 	}
 	for _, pid := range pids {
-		u, err := usage(pid)
+		used, err := processCPU(pid)
 		if err != nil {
 			return m, err
 		}
-		m.own += u.cpu
+		m.own += used
 	}
 	m.at = time.Now()
 	return m, nil

@@ -80,6 +80,7 @@ func run() error {
 			return err
 		}
 		b.say("")
+		report.Missing = b.missing(selected)
 		report.printRows(os.Stdout)
 	}
 	if chosen["setup"] {
@@ -178,20 +179,25 @@ func (b *bench) carry(ctx context.Context, selected []selection, parts []section
 	}
 	defer lab.Close()
 	var rows []*row
-	defer func() {
-		for _, r := range rows {
-			r.close()
-		}
-	}()
 	for _, s := range selected {
+		if s.program != "" {
+			if _, err := b.find(s.program); err != nil {
+				continue
+			}
+		}
 		b.say("%s over %s begins", s.name, s.underlay)
 		f := &figures{Row: s.name, Underlay: s.underlay}
-		r, err := s.build(ctx, lab, f, b.site)
-		rows = append(rows, r)
-		if err != nil {
-			return nil, fmt.Errorf("%s over %s: %w", s.name, s.underlay, err)
-		}
 		all = append(all, f)
+		r, err := s.build(ctx, lab, f, b.site)
+		defer r.close()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			f.Problems = append(f.Problems, err.Error())
+		default:
+			rows = append(rows, r)
+		}
 	}
 	for round := range b.rounds {
 		for _, p := range parts {
@@ -208,6 +214,19 @@ func (b *bench) carry(ctx context.Context, selected []selection, parts []section
 		}
 	}
 	return all, nil
+}
+
+// missing returns the programs that selected rows need and that are not there.
+func (b *bench) missing(selected []selection) (programs []string) {
+	for _, s := range selected {
+		if s.program == "" || slices.Contains(programs, s.program) {
+			continue
+		}
+		if _, err := b.find(s.program); err != nil {
+			programs = append(programs, s.program)
+		}
+	}
+	return programs
 }
 
 // progress says what is done now; the empty text: nothing more.

@@ -15,6 +15,7 @@ type report struct {
 	Rounds  int        `json:"rounds"`
 	Length  string     `json:"length"` // of one measurement of TCP x1
 	Rows    []*figures `json:"rows,omitempty"`
+	Missing []string   `json:"missing,omitempty"` // programs of rows that were left out
 	SetUp   []setUp    `json:"set-up,omitempty"`
 }
 
@@ -28,7 +29,7 @@ func (r *report) find(row, underlay string) *figures {
 }
 
 // baseline is the row that others are compared with, on the same underlay.
-const baseline = "vxlan"
+const baseline = vxlanRow
 
 // ratio returns a row's median to that of the baseline.
 func (r *report) ratio(f *figures, what string) (float64, bool) {
@@ -67,6 +68,9 @@ func (r *report) printRows(w io.Writer) {
 			{"", "idle", "", "", "TCP x1", ""},
 			{"ping over " + underlay, "p50 us", "to vxlan", "p99 us", "p50 us", "p99 us"},
 		}, pinged)
+	}
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(w, "Not installed, and so not measured: %s. `make bench-peers` installs them.\n\n", strings.Join(r.Missing, ", "))
 	}
 	for _, f := range r.Rows {
 		for _, p := range f.Problems {

@@ -28,12 +28,14 @@ type row struct {
 	*figures
 	a, b  *netlab.Namespace
 	procs []*exec.Cmd // what carries, at both ends; none where the kernel does
+	log   *os.File    // of what they say
 }
 
 // A kind is a way of carrying frames.
 type kind struct {
-	name  string
-	setUp func(context.Context, *row, site) error
+	name    string
+	program string // that must be there; empty: none
+	setUp   func(context.Context, *row, site) error
 }
 
 // A site is what rows are built with.
@@ -42,16 +44,53 @@ type site struct {
 	spanwire string // the binary
 }
 
+// end returns what is at an end of the row, 0 or 1: its namespace, its addresses
+// under the tunnel and in it, and the far end's under it.
+func (r *row) end(i int) (n *netlab.Namespace, under, over, far string) {
+	if i == 0 {
+		return r.a, underA, overA, underB
+	}
+	return r.b, underB, overB, underA
+}
+
+// The names of the rows.
+const (
+	rawRow      = "raw"
+	vxlanRow    = "vxlan"
+	udpRow      = "udp"
+	ipRow       = "ip"
+	wireguardGo = "wireguard-go"
+	openvpnRow  = "openvpn"
+	tincRow     = "tinc"
+)
+
 var kinds = []kind{
-	{"raw", func(_ context.Context, r *row, _ site) error { return r.addresses("u0") }},
-	{"vxlan", vxlan},
-	{"udp", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "udp") }},
-	{"ip", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "ip") }},
+	{rawRow, "", func(_ context.Context, r *row, _ site) error { return r.addresses("u0") }},
+	{vxlanRow, "", vxlan},
+	{udpRow, "", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "udp") }},
+	{ipRow, "", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "ip") }},
+	{wireguardGo, "wireguard-go", wireguard},
+	{openvpnRow, "openvpn", openvpn},
+	{tincRow, "tincd", tinc},
+}
+
+// titles are what the rows are called where there is room.
+var titles = map[string]string{
+	rawRow:      "bare veth",
+	vxlanRow:    "kernel vxlan",
+	udpRow:      "Spanwire, UDP",
+	ipRow:       "Spanwire, IP 115",
+	wireguardGo: "wireguard-go",
+	openvpnRow:  "openvpn tap, no cipher",
+	tincRow:     "tinc switch, no cipher",
 }
 
 // build makes a row and waits until it carries something.
 func (k kind) build(ctx context.Context, lab *netlab.Lab, f *figures, s site) (r *row, err error) {
 	r = &row{figures: f}
+	if r.log, err = os.CreateTemp(s.dir, k.name+"-*.log"); err != nil {
+		return r, err
+	}
 	if r.a, err = lab.Namespace(k.name + " a"); err != nil {
 		return r, err
 	}
@@ -70,10 +109,22 @@ func (k kind) build(ctx context.Context, lab *netlab.Lab, f *figures, s site) (r
 		}
 	}
 	if err := k.setUp(ctx, r, s); err != nil {
-		return r, err
+		return r, fmt.Errorf("%w\n%s", err, r.said())
 	}
-	_, err = ping(ctx, r, pings{interval: 20 * time.Millisecond, patience: 15 * time.Second})
-	return r, err
+	if _, err = ping(ctx, r, pings{interval: 20 * time.Millisecond, patience: 15 * time.Second}); err != nil {
+		return r, fmt.Errorf("it carries nothing: %w\n%s", err, r.said())
+	}
+	return r, nil
+}
+
+// said returns the last of what the row's processes said.
+func (r *row) said() string {
+	const most = 1000
+	text, err := os.ReadFile(r.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-most):])
 }
 
 // addresses gives the tunnel's ends their addresses.
@@ -84,7 +135,7 @@ func (r *row) addresses(device string) error {
 // start starts a process that carries the row's frames.
 func (r *row) start(ctx context.Context, n *netlab.Namespace, name string, args ...string) error {
 	p := command(ctx, name, args...)
-	p.Stderr = os.Stderr
+	p.Stdout, p.Stderr = r.log, r.log
 	if err := n.Start(p); err != nil {
 		return err
 	}
@@ -119,18 +170,17 @@ func (r *row) close() {
 		late.Stop()
 	}
 	r.procs = nil
+	r.log.Close()
 }
 
 func vxlan(_ context.Context, r *row, _ site) error {
-	for _, end := range []struct {
-		n        *netlab.Namespace
-		from, to string
-	}{{r.a, underA, underB}, {r.b, underB, underA}} {
-		err := end.n.Do(func() error {
+	for i := range 2 {
+		n, under, _, far := r.end(i)
+		err := n.Do(func() error {
 			attrs := netlink.NewLinkAttrs()
 			attrs.Name, attrs.MTU = "o0", 1450
 			l := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: 7, Port: 4789,
-				SrcAddr: netip.MustParseAddr(end.from).AsSlice(), Group: netip.MustParseAddr(end.to).AsSlice()}
+				SrcAddr: netip.MustParseAddr(under).AsSlice(), Group: netip.MustParseAddr(far).AsSlice()}
 			return errors.Join(netlink.LinkAdd(l), netlink.LinkSetUp(l))
 		})
 		if err != nil {
@@ -146,9 +196,9 @@ func (r *row) spanwire(ctx context.Context, s site, encap string) error {
 	if encap == "udp" {
 		port = ":1701"
 	}
-	for i, n := range []*netlab.Namespace{r.a, r.b} {
-		addr, over := [2]string{underA, underB}, [2]string{overA, overB}
-		cookies := [2]string{"a1b2c3d4e5f60718", "18f7e6d5c4b3a291"}
+	cookies := [2]string{"a1b2c3d4e5f60718", "18f7e6d5c4b3a291"}
+	for i := range 2 {
+		n, under, over, far := r.end(i)
 		file, err := os.CreateTemp(s.dir, encap+"-*.toml")
 		if err != nil {
 			return err
@@ -167,7 +217,7 @@ receive_cookie = %q
 send_cookie = %q
 tap = "o0"
 addresses = [%q]
-`, filepath.Base(file.Name()), file.Name()+".sock", encap, addr[i]+port, addr[1-i]+port, i+1, 2-i, cookies[i], cookies[1-i], over[i]+"/24")
+`, filepath.Base(file.Name()), file.Name()+".sock", encap, under+port, far+port, i+1, 2-i, cookies[i], cookies[1-i], over+"/24")
 		_, err = file.WriteString(text)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return err

@@ -115,7 +115,7 @@ any_end_id = true
 	defer responder.Wait()
 	defer responder.Process.Signal(syscall.SIGTERM)
 	time.Sleep(500 * time.Millisecond)
-	before, err := usage(responder.Process.Pid)
+	before, memory, err := usage(responder.Process.Pid)
 	if err != nil {
 		return s, err
 	}
@@ -146,7 +146,7 @@ any_end_id = true
 		}
 	}
 	late := time.Since(said)
-	after, err := usage(responder.Process.Pid)
+	after, grown, err := usage(responder.Process.Pid)
 	hold.Close()
 	if err := errors.Join(err, dialler.Wait()); err != nil {
 		return s, err
@@ -159,9 +159,16 @@ any_end_id = true
 		s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
 	}
 	things := float64(max(l.Tunnels*l.Sessions, l.Tunnels))
-	s.ResponderCPU = (after.cpu - before.cpu).Seconds() * 1e6 / things
-	s.Memory = float64(after.memory-before.memory) / things
+	s.ResponderCPU = (after - before).Seconds() * 1e6 / things
+	s.Memory = float64(grown-memory) / things
 	return s, nil
+}
+
+// usage returns what a process has used of processors and holds of memory.
+func usage(pid int) (cpu time.Duration, memory int, _ error) {
+	cpu, err := processCPU(pid)
+	memory, also := resident(pid)
+	return cpu, memory, errors.Join(err, also)
 }
 
 // devices waits until a namespace has so many devices beside its loopback.
