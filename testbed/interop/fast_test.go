@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -134,41 +133,21 @@ func (s *site) devices(t *testing.T) map[string]netlink.LinkStatistics {
 	return all
 }
 
-// flow sends octets from one host to an address of another, which reads and compares
-// them.
-func flow(from, to *netlab.Namespace, at netip.AddrPort, f station.Flow) error {
-	var l net.Listener
+// talk has one host say something to an address of another, which compares it.
+func talk(from, to *netlab.Namespace, at netip.AddrPort, what station.Talk) error {
+	const within = 6 * patience
+	var came func() error
 	if err := to.Do(func() (err error) {
-		l, err = net.Listen("tcp", at.String())
+		came, err = what.Listen(at, within)
 		return err
 	}); err != nil {
 		return err
 	}
-	defer l.Close()
-	end := time.Now().Add(6 * patience)
-	l.(*net.TCPListener).SetDeadline(end)
-	came := make(chan error, 1)
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			c.SetDeadline(end)
-			err = f.Expect(c)
-			c.Close()
-		}
-		came <- err
-	}()
-	err := from.Do(func() error {
-		c, err := net.DialTimeout("tcp", at.String(), patience)
-		if err != nil {
-			l.Close() // nobody comes
-			return err
-		}
-		defer c.Close()
-		c.SetDeadline(end)
-		return f.Send(c)
-	})
-	if err := errors.Join(err, <-came); err != nil {
+	if err := from.Do(func() error { return what.Dial(at, within) }); err != nil {
 		return fmt.Errorf("to %s: %w", at, err)
+	}
+	if err := came(); err != nil {
+		return fmt.Errorf("at %s: %w", at, err)
 	}
 	return nil
 }
@@ -328,7 +307,7 @@ func TestFastPath(t *testing.T) {
 					}
 					f := station.Flow{Seed: uint64(s.index*10 + s.peer*2 + end), Octets: octets}
 					work.Go(func() {
-						if err := flow(hosts[1-end].Namespace, hosts[end].Namespace, to, f); err != nil {
+						if err := talk(hosts[1-end].Namespace, hosts[end].Namespace, to, f); err != nil {
 							t.Errorf("%s, peer %d, tagged %v: %v", s, s.peer, s.tagged(), err)
 						}
 					})

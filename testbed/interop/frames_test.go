@@ -62,10 +62,15 @@ func TestFramesBetweenSites(t *testing.T) {
 					arrives(t, name+", back", [2]*netlab.Capture{taps[1], taps[0]}, want)
 				}
 				for seed, to := range []string{"10.9.0.1", "10.9.0.2", "fd00:9::1", "fd00:9::2"} {
-					from := sites[1-seed%2]
-					at := netip.AddrPortFrom(netip.MustParseAddr(to), 7000)
-					if err := flow(from.Namespace, sites[seed%2].Namespace, at, station.Flow{Seed: uint64(seed), Octets: 4 << 20}); err != nil {
-						t.Error(err)
+					from, at := sites[1-seed%2].Namespace, netip.AddrPortFrom(netip.MustParseAddr(to), 7000)
+					for _, what := range []station.Talk{
+						station.Flow{Seed: uint64(seed), Octets: 4 << 20}, // the neighbour is found
+						station.Burst{Seed: uint64(seed), Count: 300, Largest: 9000},
+						station.Burst{Seed: uint64(seed), Count: 300, Largest: 1400},
+					} {
+						if err := talk(from, sites[seed%2].Namespace, at, what); err != nil {
+							t.Errorf("%+v: %v", what, err)
+						}
 					}
 				}
 				// A TAP that takes super-frames shows it by the length of what it is given,
