@@ -83,6 +83,21 @@ func run() error {
 		report.Missing = b.missing(selected)
 		report.printRows(os.Stdout)
 	}
+	if chosen["sessions"] {
+		if report.Sessions, err = sessionCosts(ctx, *rounds, b.say); err != nil {
+			return err
+		}
+		b.say("")
+		report.printSessions(os.Stdout)
+	}
+	if chosen["idle"] {
+		b.say("idle sessions")
+		if report.Idle, err = idle(ctx, b.site); err != nil {
+			return err
+		}
+		b.say("")
+		report.printIdle(os.Stdout)
+	}
 	if chosen["setup"] {
 		if report.SetUp, err = setUps(ctx, b.site, b.say); err != nil {
 			return err
@@ -105,7 +120,7 @@ func sectionNames() (names []string) {
 	for _, s := range sections {
 		names = append(names, s.name)
 	}
-	return append(names, "setup")
+	return append(names, "sessions", "idle", "setup")
 }
 
 func rowNames() (names []string) {

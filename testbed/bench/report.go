@@ -10,13 +10,15 @@ import (
 
 // A report is all that a run found; -json writes it, -compare reads it.
 type report struct {
-	Machine string     `json:"machine"`
-	Version string     `json:"version"` // of the binary that was measured
-	Rounds  int        `json:"rounds"`
-	Length  string     `json:"length"` // of one measurement of TCP x1
-	Rows    []*figures `json:"rows,omitempty"`
-	Missing []string   `json:"missing,omitempty"` // programs of rows that were left out
-	SetUp   []setUp    `json:"set-up,omitempty"`
+	Machine  string        `json:"machine"`
+	Version  string        `json:"version"` // of the binary that was measured
+	Rounds   int           `json:"rounds"`
+	Length   string        `json:"length"` // of one measurement of TCP x1
+	Rows     []*figures    `json:"rows,omitempty"`
+	Sessions []sessionCost `json:"sessions,omitempty"`
+	Idle     *idling       `json:"idle,omitempty"`
+	Missing  []string      `json:"missing,omitempty"` // programs of rows that were left out
+	SetUp    []setUp       `json:"set-up,omitempty"`
 }
 
 // find returns a row, or nil.
