@@ -29,6 +29,10 @@ const (
 	joinedMessages = 16 // a batch where one message may be many datagrams: 1 MiB
 	plainMessages  = 32 // a batch where each is one; few touch more than a page
 
+	// What is read at once shall still be in the processor's cache when it is
+	// written: with long messages a batch is of fewer.
+	cacheful = 256 << 10
+
 	joinedDatagrams = 64 // the most datagrams that the kernel joins into one, as a rule
 )
 
@@ -52,7 +56,8 @@ type Reader struct {
 
 	receive func(uintptr) bool // what is there, made once
 	try     func(fd uintptr)   // receiveBatch, made once
-	n       int                // how many messages came, 0: none is there
+	ask     int                // how many messages the next batch may have
+	n       int                // how many came
 	errno   syscall.Errno
 }
 
@@ -72,6 +77,7 @@ func (c *Conn) NewReader() *Reader {
 		names:     make([]unix.RawSockaddrInet6, n),
 		controls:  make([][maxReceivedControl]byte, n),
 		datagrams: make([]Datagram, 0, datagrams),
+		ask:       n,
 		zones:     make(map[uint32]string),
 	}
 	for i := range r.messages {
@@ -115,9 +121,12 @@ func (r *Reader) Read(deadline time.Time) ([]Datagram, error) {
 			return nil, os.NewSyscallError("transport: recvmmsg", r.errno)
 		}
 		r.datagrams = r.datagrams[:0]
+		octets := 1
 		for i := range r.n {
+			octets += int(r.messages[i].Len)
 			r.unpack(i)
 		}
+		r.ask = min(max(1, cacheful*r.n/octets), len(r.messages))
 		if len(r.datagrams) > 0 {
 			return r.datagrams, nil
 		}
@@ -137,7 +146,7 @@ func (c *Conn) readError(err error) error {
 
 // receiveBatch fills the messages with what is there.
 func (r *Reader) receiveBatch(fd uintptr) {
-	for i := range r.messages { // the kernel overwrote these
+	for i := range r.messages[:r.ask] { // the kernel overwrote these
 		h := &r.messages[i].Hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(maxReceivedControl)
@@ -148,7 +157,7 @@ func (r *Reader) receiveBatch(fd uintptr) {
 		// microseconds and have another thread go on with it, which costs more than it
 		// gains while this one is busy in the kernel.
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
-			uintptr(unsafe.Pointer(&r.messages[0])), uintptr(len(r.messages)), unix.MSG_DONTWAIT, 0, 0)
+			uintptr(unsafe.Pointer(&r.messages[0])), uintptr(r.ask), unix.MSG_DONTWAIT, 0, 0)
 		r.n, r.errno = int(n), errno
 		switch errno {
 		case 0, unix.EAGAIN:
