@@ -222,6 +222,10 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 // with those that Config asks for.
 func (c *Conn) Buffers() (receive, send int) { return c.receive, c.send }
 
+// Offload reports whether the kernel cuts what is sent, UDP_SEGMENT, and may join
+// what comes, UDP_GRO. A device that refuses ends the first.
+func (c *Conn) Offload() (segment, gro bool) { return c.segment.Load(), c.gro }
+
 // Close closes the socket. A Read that waits returns net.ErrClosed.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
