@@ -3,6 +3,7 @@ GO        ?= go
 BIN       := bin/spanwire
 FUZZTIME  ?= 30s
 SEEDS     ?= 10000
+SOAK      ?= 10m
 SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # What the tests need beside Go, as Debian names it: the judge of captures, the
@@ -12,7 +13,7 @@ BENCH_PACKAGES := iperf3
 PEER_PACKAGES  := openvpn tinc
 WIREGUARD_GO   := golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446
 
-.PHONY: help build demo test simulate bench bench-peers interop conformance fuzz lint test-packages bench-packages
+.PHONY: help build demo test simulate soak bench bench-peers interop conformance fuzz lint test-packages bench-packages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ test: test-packages ## Run all tests, with the race detector where it counts, an
 
 simulate: ## Play every scenario of the control protocol with SEEDS (10000) seeds
 	$(GO) test -count=1 -timeout 60m -v -run '^TestSim$$' ./l2tpv3/control -seeds $(SEEDS)
+
+soak: ## Have two hosts talk for SOAK (10m) amid troubles of all kinds, and check every octet
+	$(SUDO) nice -n 10 $(GO) run ./testbed/soak -length $(SOAK)
 
 interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
 	$(SUDO) $(GO) test -count=1 -v -run 'Kernel' ./testbed/interop/...

@@ -56,6 +56,7 @@ var house = plan{
 		"spanwire/testbed/bench":           9,
 		"spanwire/testbed/conformance":     9,
 		"spanwire/testbed/interop":         9,
+		"spanwire/testbed/soak":            9,
 	},
 	owners: map[string][]string{
 		"github.com/songgao/water":       {"spanwire/bridge/tap"},
