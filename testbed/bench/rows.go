@@ -74,17 +74,6 @@ var kinds = []kind{
 	{tincRow, "tincd", tinc},
 }
 
-// titles are what the rows are called where there is room.
-var titles = map[string]string{
-	rawRow:      "bare veth",
-	vxlanRow:    "kernel vxlan",
-	udpRow:      "Spanwire, UDP",
-	ipRow:       "Spanwire, IP 115",
-	wireguardGo: "wireguard-go",
-	openvpnRow:  "openvpn tap, no cipher",
-	tincRow:     "tinc switch, no cipher",
-}
-
 // build makes a row and waits until it carries something.
 func (k kind) build(ctx context.Context, lab *netlab.Lab, f *figures, s site) (r *row, err error) {
 	r = &row{figures: f}
