@@ -43,6 +43,7 @@ var house = plan{
 		"spanwire/bridge/vnet":             2,
 		"spanwire/l2tpv3/transport":        2,
 		"spanwire/bridge/tap":              3,
+		"spanwire/bridge/packet":           3,
 		"spanwire/l2tpv3/dataplane":        3,
 		"spanwire/testbed/interop/station": 3,
 		"spanwire/l2tpv3/dataplane/user":   4,
