@@ -7,13 +7,15 @@ SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # What the tests need beside Go, as Debian names it: the judge of captures, the
 # load, and what boots the kernel that Spanwire is tested against.
-TEST_PACKAGES  := gcc libc6-dev tshark qemu-system-x86 kmod iproute2 iputils-ping
-BENCH_PACKAGES := iperf3 iproute2
+TEST_PACKAGES  := gcc libc6-dev iperf3 tshark qemu-system-x86 kmod iproute2 iputils-ping
+BENCH_PACKAGES := iperf3
+PEER_PACKAGES  := openvpn tinc
+WIREGUARD_GO   := golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446
 
-.PHONY: help build demo test simulate bench interop conformance fuzz lint test-packages bench-packages
+.PHONY: help build demo test simulate bench bench-peers interop conformance fuzz lint test-packages bench-packages
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/spanwire
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/spanwire
@@ -35,8 +37,13 @@ interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
 conformance: ## Write the tables that say which test shows which MUST of RFC 3931
 	$(GO) run ./testbed/conformance
 
-bench: bench-packages build ## Measure next to kernel vxlan on the same veth pair
-	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN)
+bench: bench-packages build ## Measure next to kernel vxlan, over a plain veth and over one like a wire
+	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN) -json bin/bench.json
+
+bench-peers: ## Install what make bench also measures where it is there: wireguard-go, openvpn, tinc
+	$(call install,$(PEER_PACKAGES))
+	GOBIN=$(CURDIR)/bin $(GO) install $(WIREGUARD_GO)
+	mv bin/wireguard bin/wireguard-go
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@for target in $$($(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... | xargs grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's/:func /:/'); do \

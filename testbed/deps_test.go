@@ -65,7 +65,7 @@ var house = plan{
 		"github.com/BurntSushi/toml":     {"spanwire/config"},
 		"github.com/spf13/cobra":         {"spanwire/cmd"},
 		"github.com/prometheus":          {"spanwire/cmd/internal/metrics"},
-		"spanwire/l2tpv3/dataplane/user": {"spanwire/cmd/internal/daemon"},
+		"spanwire/l2tpv3/dataplane/user": {"spanwire/cmd/internal/daemon", "spanwire/testbed/bench"},
 		"spanwire/testbed":               {"spanwire/testbed", "spanwire/cmd/internal/demo"},
 	},
 	shut: map[string][]string{

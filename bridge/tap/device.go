@@ -72,10 +72,24 @@ func openPlain(name string, persist bool) (device, error) {
 	return file, nil
 }
 
+// The two calls below never wait, for the file is non-blocking, and so need not tell
+// the scheduler that they might: it would take their P away after a few tens of
+// microseconds and have another thread go on with it, which costs more than it
+// gains while this one is busy in the kernel.
+
+// read reads one frame.
+func read(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 // writev writes the pieces of one frame.
 func writev(fd int, pieces []unix.Iovec) error {
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))), uintptr(len(pieces)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))), uintptr(len(pieces)))
 		switch errno {
 		case 0:
 			return nil

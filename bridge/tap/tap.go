@@ -21,7 +21,7 @@ import (
 
 const (
 	// batch is how many frames are read before they are handed on.
-	batch = 64
+	batch = 256
 
 	// maxFrame is the longest that a TAP of the largest MTU gives, and the longest
 	// super-frame.
@@ -259,7 +259,7 @@ func (t *TAP) Run() error {
 	take := func(fd uintptr) bool {
 		for len(frames) < batch && at+pseudowire.Headroom+maxFrame <= len(memory) {
 			b := memory[at:][:pseudowire.Headroom+maxFrame]
-			n, err := unix.Read(int(fd), b[pseudowire.Headroom-before:])
+			n, err := read(int(fd), b[pseudowire.Headroom-before:])
 			switch {
 			case err == unix.EAGAIN:
 				return len(frames) > 0

@@ -195,7 +195,7 @@ func (w *Writer) awaitRoom() bool {
 // sendBatch sends what is in the queue.
 func (w *Writer) sendBatch(fd uintptr) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd,
 			uintptr(unsafe.Pointer(&w.queue[0])), uintptr(len(w.queue)), unix.MSG_DONTWAIT, 0, 0)
 		w.n, w.errno = int(n), errno
 		if errno != unix.EINTR {

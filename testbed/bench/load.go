@@ -80,8 +80,8 @@ func blast(args []string) error {
 	return nil
 }
 
-// sink receives datagrams for the given seconds and prints how many came a second,
-// from the first to the last.
+// sink receives datagrams until no more come, for the given seconds at most, and
+// prints how many came a second, from the first to the last.
 func sink(args []string) error {
 	length, err := time.ParseDuration(args[0])
 	if err != nil {
@@ -109,6 +109,9 @@ func sink(args []string) error {
 		n, err := t.call(unix.SYS_RECVMMSG, fd, unix.MSG_WAITFORONE)
 		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return err
+		}
+		if n == 0 && count > 0 && time.Since(last) > 300*time.Millisecond {
+			break
 		}
 		if n > 0 {
 			last = time.Now()

@@ -1,50 +1,29 @@
-// Command bench measures Spanwire next to Linux's own vxlan, each between two
-// network namespaces over a veth pair of its own: TCP with one and four streams,
-// and small frames at the receiver; and how fast a responder sets up tunnels and
-// sessions. It needs root and iperf3.
+// Command bench measures Spanwire next to Linux's own vxlan and a bare veth, each
+// between two network namespaces over a veth pair of its own, plain and like a
+// wire: TCP with one and four streams, small frames at the receiver, pings idle and
+// beside TCP, and the processors that were busy; and how fast a responder sets up
+// tunnels and sessions. It needs root and iperf3.
 package main
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"os/signal"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"spanwire/testbed/netlab"
 )
-
-// The addresses of every row: under the tunnel and in it.
-const (
-	underA, underB = "192.0.2.1", "192.0.2.2"
-	overA, overB   = "198.51.100.1", "198.51.100.2"
-)
-
-// A row is one way of carrying frames between two hosts.
-type row struct {
-	name    string
-	a, b    *netlab.Namespace
-	results map[string][]float64
-	stop    []*exec.Cmd
-}
-
-// A test is one thing that is measured, higher is better.
-type test struct {
-	name, unit string
-	run        func(*row) (float64, error)
-}
 
 func main() {
 	if err := run(); err != nil {
@@ -66,259 +45,232 @@ func run() error {
 	}
 	spanwire := flag.String("spanwire", "bin/spanwire", "the `binary` to measure")
 	rounds := flag.Int("rounds", 3, "`rounds`, of which the median is taken")
-	length := flag.Duration("length", 3*time.Second, "`duration` of one measurement")
+	length := flag.Duration("length", 3*time.Second, "`duration` of one measurement of TCP x1, in whole seconds; the others take two thirds of it")
 	asJSON := flag.String("json", "", "also write the results to this `file`")
-	only := flag.String("only", "", "measure `what` alone: throughput or setup")
+	only := flag.String("only", "", "measure these `sections` alone, by commas: "+strings.Join(sectionNames(), ", "))
+	rows := flag.String("rows", "", "measure these `rows` alone, by commas: "+strings.Join(rowNames(), ", ")+"; over one underlay with /plain or /wire behind the name")
 	flag.Parse()
-	if _, err := exec.LookPath("iperf3"); err != nil && *only != "setup" {
-		return errors.New("iperf3 is missing: install it (Debian: iperf3)")
+	chosen, err := choose(*only, sectionNames())
+	if err != nil {
+		return err
 	}
+	selected, err := selectRows(*rows)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	dir, err := os.MkdirTemp("", "spanwire-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	results := map[string]any{}
-	if *only != "setup" {
-		if err := throughput(dir, *spanwire, *rounds, *length, results); err != nil {
-			return err
+	b := bench{site: site{dir, *spanwire}, rounds: *rounds, say: newProgress()}
+	two := max(*length*2/3, time.Second).Round(time.Second)
+	b.lengths = lengths{one: *length, four: two, small: two, ping: chosen["ping"]}
+	report := &report{Machine: machine(), Version: version(*spanwire), Rounds: *rounds, Length: length.String()}
+	var parts []section
+	for _, s := range sections {
+		if chosen[s.name] {
+			parts = append(parts, s)
 		}
 	}
-	if *only != "throughput" {
-		all, err := setUps(dir, *spanwire)
-		if err != nil {
+	if len(parts) > 0 {
+		if report.Rows, err = b.carry(ctx, selected, parts); err != nil {
 			return err
 		}
-		printSetUps(os.Stdout, all)
-		results["set-up"] = all
+		b.say("")
+		report.Missing = b.missing(selected)
+		report.printRows(os.Stdout)
+	}
+	if chosen["sessions"] {
+		if report.Sessions, err = sessionCosts(ctx, *rounds, b.say); err != nil {
+			return err
+		}
+		b.say("")
+		report.printSessions(os.Stdout)
+	}
+	if chosen["idle"] {
+		b.say("idle sessions")
+		if report.Idle, err = idle(ctx, b.site); err != nil {
+			return err
+		}
+		b.say("")
+		report.printIdle(os.Stdout)
+	}
+	if chosen["setup"] {
+		if report.SetUp, err = setUps(ctx, b.site, b.say); err != nil {
+			return err
+		}
+		b.say("")
+		printSetUps(os.Stdout, report.SetUp)
 	}
 	if *asJSON == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(results, "", "  ")
+	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(*asJSON, append(text, '\n'), 0o644)
 }
 
-// throughput measures all ways of carrying frames.
-func throughput(dir, spanwire string, rounds int, length time.Duration, results map[string]any) error {
+// sectionNames are what -only knows.
+func sectionNames() (names []string) {
+	for _, s := range sections {
+		names = append(names, s.name)
+	}
+	return append(names, "sessions", "idle", "setup")
+}
+
+func rowNames() (names []string) {
+	for _, k := range kinds {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// choose returns the names of a list, or all if it is empty.
+func choose(list string, all []string) (map[string]bool, error) {
+	chosen := make(map[string]bool)
+	for name := range strings.SplitSeq(list, ",") {
+		switch {
+		case list == "":
+			for _, n := range all {
+				chosen[n] = true
+			}
+		case slices.Contains(all, name):
+			chosen[name] = true
+		default:
+			return nil, fmt.Errorf("there is no %q, only %s", name, strings.Join(all, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// A selection is one row over one underlay.
+type selection struct {
+	kind
+	underlay string
+}
+
+// selectRows returns the rows of a list in the order of the kinds, by underlay.
+func selectRows(list string) (selected []selection, _ error) {
+	var names []string
+	for _, n := range rowNames() {
+		names = append(names, n, n+"/plain", n+"/wire")
+	}
+	chosen, err := choose(list, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range []struct{ name, suffix string }{{plain, "/plain"}, {wireLike, "/wire"}} {
+		for _, k := range kinds {
+			if chosen[k.name] || chosen[k.name+u.suffix] {
+				selected = append(selected, selection{k, u.name})
+			}
+		}
+	}
+	return selected, nil
+}
+
+// A bench is how a run is made.
+type bench struct {
+	site
+	rounds  int
+	lengths lengths
+	say     progress
+}
+
+// carry builds all rows and measures them in turn, one part after the other, so
+// that whatever else the machine does falls on all of them alike.
+func (b *bench) carry(ctx context.Context, selected []selection, parts []section) (all []*figures, _ error) {
+	if _, err := exec.LookPath("iperf3"); err != nil {
+		return nil, errors.New("iperf3 is missing: install it (Debian: iperf3)")
+	}
 	lab, err := netlab.New()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lab.Close()
-	rows, err := build(lab, dir, spanwire)
-	defer func() {
-		for _, r := range rows {
-			for _, p := range r.stop {
-				p.Process.Signal(syscall.SIGTERM)
-				p.Wait()
+	var rows []*row
+	for _, s := range selected {
+		if s.program != "" {
+			if _, err := b.find(s.program); err != nil {
+				continue
 			}
 		}
-	}()
-	if err != nil {
-		return err
+		b.say("%s over %s begins", s.name, s.underlay)
+		f := &figures{Row: s.name, Underlay: s.underlay}
+		all = append(all, f)
+		r, err := s.build(ctx, lab, f, b.site)
+		defer r.close()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			f.Problems = append(f.Problems, err.Error())
+		default:
+			rows = append(rows, r)
+		}
 	}
-	tests := []test{
-		{"TCP x1", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 1, length) }},
-		{"TCP x4", "Gbit/s", func(r *row) (float64, error) { return tcp(r, 4, length) }},
-		{"small frames", "kpps", func(r *row) (float64, error) { return small(r, length) }},
-	}
-	for round := range rounds {
-		for _, t := range tests {
+	for round := range b.rounds {
+		for _, p := range parts {
 			for _, r := range rows {
-				fmt.Fprintf(os.Stderr, "\rround %d of %d: %s over %-16s", round+1, rounds, t.name, r.name)
-				v, err := t.run(r)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %w", r.name, t.name, err)
+				b.say("round %d of %d: %s: %s over %s", round+1, b.rounds, p.name, r.Row, r.Underlay)
+				err := p.run(ctx, r, b.lengths)
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
 				}
-				r.results[t.name] = append(r.results[t.name], v)
+				if err != nil { // the others are measured all the same
+					r.Problems = append(r.Problems, fmt.Sprintf("round %d: %s: %v", round+1, p.name, err))
+				}
 			}
 		}
 	}
-	fmt.Fprint(os.Stderr, "\r\033[K")
-	print(os.Stdout, rows, tests)
-	for _, r := range rows {
-		results[r.name] = r.results
-	}
-	return nil
+	return all, nil
 }
 
-// build makes all rows and waits until each carries something.
-func build(lab *netlab.Lab, dir, spanwire string) (rows []*row, err error) {
-	for _, kind := range []struct {
-		name  string
-		setUp func(*row) error
-	}{
-		{"vxlan", vxlan},
-		{"spanwire udp", func(r *row) error { return r.spanwire(dir, spanwire, "udp") }},
-		{"spanwire ip", func(r *row) error { return r.spanwire(dir, spanwire, "ip") }},
-	} {
-		r := &row{name: kind.name, results: map[string][]float64{}}
-		if r.a, err = lab.Namespace(kind.name + " a"); err != nil {
-			return rows, err
+// missing returns the programs that selected rows need and that are not there.
+func (b *bench) missing(selected []selection) (programs []string) {
+	for _, s := range selected {
+		if s.program == "" || slices.Contains(programs, s.program) {
+			continue
 		}
-		if r.b, err = lab.Namespace(kind.name + " b"); err != nil {
-			return rows, err
-		}
-		if err := lab.Veth(r.a, "u0", r.b, "u0", 1500); err != nil {
-			return rows, err
-		}
-		if err := errors.Join(r.a.Addr("u0", netip.MustParsePrefix(underA+"/24")), r.b.Addr("u0", netip.MustParsePrefix(underB+"/24"))); err != nil {
-			return rows, err
-		}
-		rows = append(rows, r)
-		if err := kind.setUp(r); err != nil {
-			return rows, fmt.Errorf("%s: %w", kind.name, err)
+		if _, err := b.find(s.program); err != nil {
+			programs = append(programs, s.program)
 		}
 	}
-	return rows, nil
+	return programs
 }
 
-func vxlan(r *row) error {
-	for _, end := range []struct {
-		n              *netlab.Namespace
-		from, to, over string
-	}{{r.a, underA, underB, overA}, {r.b, underB, underA, overB}} {
-		err := end.n.Do(func() error {
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name, attrs.MTU = "o0", 1450
-			l := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: 7, Port: 4789,
-				SrcAddr: netip.MustParseAddr(end.from).AsSlice(), Group: netip.MustParseAddr(end.to).AsSlice()}
-			return errors.Join(netlink.LinkAdd(l), netlink.LinkSetUp(l))
-		})
-		if err := errors.Join(err, end.n.Addr("o0", netip.MustParsePrefix(end.over+"/24"))); err != nil {
-			return err
-		}
+// progress says what is done now; the empty text: nothing more.
+type progress func(format string, args ...any)
+
+// newProgress returns one line on the terminal, if standard error is one.
+func newProgress() progress {
+	if _, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS); err != nil {
+		return func(string, ...any) {}
 	}
-	return nil
+	return func(format string, args ...any) { fmt.Fprintf(os.Stderr, "\r\033[K"+format, args...) }
 }
 
-// spanwire runs the binary at both ends.
-func (r *row) spanwire(dir, binary, encap string) error {
-	port := ""
-	if encap == "udp" {
-		port = ":1701"
+// machine says what the figures were measured on.
+func machine() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err.Error()
 	}
-	for i, n := range []*netlab.Namespace{r.a, r.b} {
-		addr, over := [2]string{underA, underB}, [2]string{overA, overB}
-		cookies := [2]string{"a1b2c3d4e5f60718", "18f7e6d5c4b3a291"}
-		name := fmt.Sprintf("%s-%d", encap, i)
-		file := filepath.Join(dir, name+".toml")
-		text := fmt.Sprintf(`[node]
-hostname = %q
-control = %q
-[tunnel.t]
-encap = %q
-local = %q
-peer = %q
-[tunnel.t.session.s]
-session_id = %d
-peer_session_id = %d
-receive_cookie = %q
-send_cookie = %q
-tap = "o0"
-addresses = [%q]
-`, name, filepath.Join(dir, name+".sock"), encap, addr[i]+port, addr[1-i]+port, i+1, 2-i, cookies[i], cookies[1-i], over[i]+"/24")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			return err
-		}
-		p := exec.Command(binary, "run", "-c", file, "--log-level", "error")
-		p.Stderr = os.Stderr
-		if err := n.Start(p); err != nil {
-			return err
-		}
-		r.stop = append(r.stop, p)
-	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := errors.Join(r.a.Do(hasDevice), r.b.Do(hasDevice))
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-	}
+	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
+	return fmt.Sprintf("%d processors, Linux %s, %s", runtime.NumCPU(), release, runtime.GOARCH)
 }
 
-func hasDevice() error {
-	_, err := netlink.LinkByName("o0")
-	return err
-}
-
-// tcp returns what iperf3 measures at the receiver, in Gbit/s.
-func tcp(r *row, streams int, length time.Duration) (float64, error) {
-	server := exec.Command("iperf3", "-s", "-1")
-	server.Stdout = io.Discard
-	if err := r.b.Start(server); err != nil {
-		return 0, err
-	}
-	defer server.Wait()
-	defer server.Process.Kill()
-	time.Sleep(300 * time.Millisecond)
-	out, err := r.a.Run("iperf3", "-c", overB, "-P", strconv.Itoa(streams), "-t", strconv.Itoa(int(length.Seconds())), "-O", "1", "-J")
+// version returns what a binary says of itself.
+func version(binary string) string {
+	out, err := exec.Command(binary, "version").Output()
 	if err != nil {
-		return 0, err
+		return err.Error()
 	}
-	var report struct {
-		End struct {
-			SumReceived struct {
-				BitsPerSecond float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return 0, err
-	}
-	return report.End.SumReceived.BitsPerSecond / 1e9, nil
-}
-
-// small returns how many thousand of the smallest frames a second arrive.
-func small(r *row, length time.Duration) (float64, error) {
-	sink := exec.Command("/proc/self/exe", "sink", (length + time.Second).String(), "")
-	sink.Stderr = os.Stderr
-	pipe, err := sink.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	if err := r.b.Start(sink); err != nil {
-		return 0, err
-	}
-	defer sink.Wait()
-	lines := bufio.NewScanner(pipe)
-	if !lines.Scan() || lines.Text() != "ready" {
-		return 0, errors.New("the sink did not start")
-	}
-	if _, err := r.a.Run("/proc/self/exe", "blast", overB, length.String()); err != nil {
-		return 0, err
-	}
-	if !lines.Scan() {
-		return 0, errors.New("the sink gave no figure")
-	}
-	rate, err := strconv.ParseFloat(lines.Text(), 64)
-	return rate / 1e3, err
-}
-
-// print prints medians, and their ratios to those of the first row.
-func print(w io.Writer, rows []*row, tests []test) {
-	fmt.Fprintf(w, "%-14s", "")
-	for _, t := range tests {
-		fmt.Fprintf(w, "  %12s %-8s %-9s", t.name, t.unit, "to "+rows[0].name)
-	}
-	fmt.Fprintln(w)
-	for _, r := range rows {
-		line := fmt.Sprintf("%-14s", r.name)
-		for _, t := range tests {
-			v, base := median(r.results[t.name]), median(rows[0].results[t.name])
-			line += fmt.Sprintf("  %12.2f %-8s %-9.2f", v, "", v/base)
-		}
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
-	}
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0
-	}
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(first, "spanwire ")
 }

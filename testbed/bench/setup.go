@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +10,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,21 +61,20 @@ type setUp struct {
 const setUpSecret = "bench"
 
 // setUps measures all loads.
-func setUps(dir, binary string) (all []setUp, _ error) {
+func setUps(ctx context.Context, s site, say progress) (all []setUp, _ error) {
 	for _, l := range loads {
-		fmt.Fprintf(os.Stderr, "\r\033[Kset-up: %s", l.Name)
-		s, err := l.measure(dir, binary)
+		say("set-up: %s", l.Name)
+		up, err := l.measure(ctx, s)
 		if err != nil {
 			return all, fmt.Errorf("set-up of %s: %w", l.Name, err)
 		}
-		all = append(all, s)
+		all = append(all, up)
 	}
-	fmt.Fprint(os.Stderr, "\r\033[K")
 	return all, nil
 }
 
 // measure runs a responder and, in a process of its own, who dials.
-func (l load) measure(dir, binary string) (s setUp, err error) {
+func (l load) measure(ctx context.Context, at site) (s setUp, err error) {
 	lab, err := netlab.New()
 	if err != nil {
 		return s, err
@@ -93,7 +91,7 @@ func (l load) measure(dir, binary string) (s setUp, err error) {
 	if l.TAPs {
 		tap = "tap = \"t{n}\"\n"
 	}
-	file := filepath.Join(dir, "responder.toml")
+	file := filepath.Join(at.dir, "responder.toml")
 	text := fmt.Sprintf(`[node]
 hostname = "responder"
 control = %q
@@ -105,11 +103,11 @@ peer = "any"
 peer_limit = 20000
 %s[tunnel.any.session.s]
 any_end_id = true
-%s`, filepath.Join(dir, "responder.sock"), secret, tap)
+%s`, filepath.Join(at.dir, "responder.sock"), secret, tap)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return s, err
 	}
-	responder := exec.Command(binary, "run", "-c", file, "--log-level", "error")
+	responder := command(ctx, at.spanwire, "run", "-c", file, "--log-level", "error")
 	responder.Stderr = os.Stderr
 	if err := n.Start(responder); err != nil {
 		return s, err
@@ -117,7 +115,7 @@ any_end_id = true
 	defer responder.Wait()
 	defer responder.Process.Signal(syscall.SIGTERM)
 	time.Sleep(500 * time.Millisecond)
-	before, err := usage(responder.Process.Pid)
+	before, memory, err := usage(responder.Process.Pid)
 	if err != nil {
 		return s, err
 	}
@@ -125,7 +123,7 @@ any_end_id = true
 	if err != nil {
 		return s, err
 	}
-	dialler := exec.Command("/proc/self/exe", "dial", string(order))
+	dialler := command(ctx, "/proc/self/exe", "dial", string(order))
 	dialler.Stderr = os.Stderr
 	out := new(strings.Builder)
 	dialler.Stdout = out
@@ -137,8 +135,8 @@ any_end_id = true
 		return s, err
 	}
 	for end := time.Now().Add(2 * time.Minute); !strings.HasSuffix(out.String(), "\n"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			return s, errors.Join(errors.New("no end of it within two minutes"), dialler.Process.Kill(), dialler.Wait())
+		if ctx.Err() != nil || time.Now().After(end) {
+			return s, errors.Join(ctx.Err(), errors.New("no end of it within two minutes"), dialler.Process.Kill(), dialler.Wait())
 		}
 	}
 	said := time.Now()
@@ -148,7 +146,7 @@ any_end_id = true
 		}
 	}
 	late := time.Since(said)
-	after, err := usage(responder.Process.Pid)
+	after, grown, err := usage(responder.Process.Pid)
 	hold.Close()
 	if err := errors.Join(err, dialler.Wait()); err != nil {
 		return s, err
@@ -161,9 +159,16 @@ any_end_id = true
 		s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
 	}
 	things := float64(max(l.Tunnels*l.Sessions, l.Tunnels))
-	s.ResponderCPU = (after.cpu - before.cpu).Seconds() * 1e6 / things
-	s.Memory = float64(after.memory-before.memory) / things
+	s.ResponderCPU = (after - before).Seconds() * 1e6 / things
+	s.Memory = float64(grown-memory) / things
 	return s, nil
+}
+
+// usage returns what a process has used of processors and holds of memory.
+func usage(pid int) (cpu time.Duration, memory int, _ error) {
+	cpu, err := processCPU(pid)
+	memory, also := resident(pid)
+	return cpu, memory, errors.Join(err, also)
 }
 
 // devices waits until a namespace has so many devices beside its loopback.
@@ -179,25 +184,6 @@ func devices(n *netlab.Namespace, want int) error {
 		}
 	}
 	return errors.New("not all devices were made within a minute")
-}
-
-// A used is what a process has used.
-type used struct {
-	cpu    time.Duration
-	memory int // octets resident
-}
-
-func usage(pid int) (u used, _ error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return u, err
-	}
-	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const utime, stime, rss, tick = 11, 12, 21, 10 * time.Millisecond
-	user, _ := strconv.Atoi(f[utime])
-	system, _ := strconv.Atoi(f[stime])
-	pages, _ := strconv.Atoi(f[rss])
-	return used{time.Duration(user+system) * tick, pages * os.Getpagesize()}, nil
 }
 
 // dial is the process that dials: it sets all up, prints what it took, and keeps it

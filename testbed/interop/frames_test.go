@@ -4,69 +4,85 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
+	"spanwire/testbed/interop/station"
 	"spanwire/testbed/netlab"
 )
 
-// TestFramesBetweenSites sends every sort of frame that port mode promises from
-// one site's TAP to the other's, over UDP and over IP 115, and wants each unchanged.
-// RFC 4719 section 3.1.
+// TestFramesBetweenSites sends every sort of frame that port mode promises from one
+// site's TAP to the other's and back, over UDP and over IP 115, and wants each
+// unchanged, and so all that TCP says. Either TAP takes super-frames or, where the user
+// has made it, none. RFC 4719 section 3.1.
 func TestFramesBetweenSites(t *testing.T) {
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "spanwire")
-	if out, err := exec.Command("go", "build", "-o", binary, "spanwire/cmd/spanwire").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	build(t, binary, "spanwire/cmd/spanwire")
 	for _, encap := range []string{"udp", "ip"} {
-		t.Run(encap, func(t *testing.T) {
-			lab, err := netlab.New()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer lab.Close()
-			var sites [2]*netlab.Namespace
-			for i := range sites {
-				if sites[i], err = lab.Namespace(fmt.Sprintf("site %d", i)); err != nil {
+		for _, plain := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
+			t.Run(fmt.Sprintf("%s, plain %v", encap, plain), func(t *testing.T) {
+				lab, err := netlab.New()
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			if err := lab.Veth(sites[0], "wan", sites[1], "wan", 9216); err != nil {
-				t.Fatal(err)
-			}
-			var taps [2]*netlab.Capture
-			for i, site := range sites {
-				if err := site.Addr("wan", netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", i+1))); err != nil {
+				t.Cleanup(lab.Close)
+				var sites [2]*site
+				for i := range sites {
+					name := fmt.Sprintf("site%d", i)
+					n, err := lab.Namespace(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					sites[i] = &site{Namespace: n, name: name, dir: t.TempDir()}
+				}
+				if err := lab.Veth(sites[0].Namespace, "wan", sites[1].Namespace, "wan", 9216); err != nil {
 					t.Fatal(err)
 				}
-			}
-			for i, site := range sites {
-				text := fmt.Sprintf("[node]\nhostname = \"site%d\"\ncontrol = %q\n[tunnel.t]\nencap = %q\nlocal = \"192.0.2.%d\"\npeer = \"192.0.2.%d\"\n"+
-					"[tunnel.t.session.s]\nsession_id = %d\npeer_session_id = %d\nreceive_cookie = \"\"\nsend_cookie = \"\"\ntap = \"lan0\"\n",
-					i, filepath.Join(dir, fmt.Sprintf("%s%d.sock", encap, i)), encap, i+1, 2-i, i+1, 2-i)
-				file := filepath.Join(dir, fmt.Sprintf("%s%d.toml", encap, i))
-				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
+				var taps [2]*netlab.Capture
+				for i, s := range sites {
+					if err := s.Addr("wan", netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", i+1))); err != nil {
+						t.Fatal(err)
+					}
+					if plain[i] {
+						s.makeTAP(t, "lan0")
+					}
 				}
-				run := exec.Command(binary, "run", "-c", file, "--log-level", "warn")
-				run.Stderr = os.Stderr
-				if err := site.Start(run); err != nil {
-					t.Fatal(err)
+				for i, s := range sites {
+					s.start(t, binary, fmt.Sprintf("[tunnel.t]\nencap = %q\nlocal = \"192.0.2.%d\"\npeer = \"192.0.2.%d\"\n"+
+						"[tunnel.t.session.s]\nsession_id = %d\npeer_session_id = %d\nreceive_cookie = \"\"\nsend_cookie = \"\"\n"+
+						"tap = \"lan0\"\naddresses = [\"10.9.0.%d/24\", \"fd00:9::%d/64\"]\n", encap, i+1, 2-i, i+1, 2-i, i+1, i+1))
+					s.status(t, binary, 1)
+					taps[i] = awaitTAP(t, s.Namespace)
+					t.Cleanup(taps[i].Close)
 				}
-				defer run.Wait()
-				defer run.Process.Signal(syscall.SIGTERM)
-				taps[i] = awaitTAP(t, site)
-				defer taps[i].Close()
-			}
-			for name, want := range portFrames() {
-				arrives(t, name, taps, want)
-			}
-		})
+				for name, want := range portFrames() {
+					arrives(t, name, taps, want)
+					arrives(t, name+", back", [2]*netlab.Capture{taps[1], taps[0]}, want)
+				}
+				for seed, to := range []string{"10.9.0.1", "10.9.0.2", "fd00:9::1", "fd00:9::2"} {
+					from, at := sites[1-seed%2].Namespace, netip.AddrPortFrom(netip.MustParseAddr(to), 7000)
+					for _, what := range []station.Talk{
+						station.Flow{Seed: uint64(seed), Octets: 4 << 20}, // the neighbour is found
+						station.Burst{Seed: uint64(seed), Count: 300, Largest: 9000},
+						station.Burst{Seed: uint64(seed), Count: 300, Largest: 1400},
+					} {
+						if err := talk(from, sites[seed%2].Namespace, at, what); err != nil {
+							t.Errorf("%+v: %v", what, err)
+						}
+					}
+				}
+				// A TAP that takes super-frames shows it by the length of what it is given,
+				// which is more than a frame has, on average.
+				for i, s := range sites {
+					d := s.devices(t)["lan0"]
+					if super := d.TxBytes/d.TxPackets > 9216; super == plain[i] {
+						t.Errorf("%s: %d octets in %d frames, want super-frames: %v", s.name, d.TxBytes, d.TxPackets, !plain[i])
+					}
+				}
+			})
+		}
 	}
 }
 

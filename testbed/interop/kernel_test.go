@@ -49,7 +49,7 @@ func TestKernelMatrix(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root, for network namespaces and TAPs")
 	}
-	for program, debian := range map[string]string{"tshark": "tshark", "ping": "iputils-ping", "ip": "iproute2"} {
+	for program, debian := range map[string]string{"tshark": "tshark", "ping": "iputils-ping", "ip": "iproute2", "iperf3": "iperf3"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%v; please install (Debian name): %s", err, debian)
 		}
@@ -102,6 +102,8 @@ func TestKernelMatrix(t *testing.T) {
 			t.Errorf("%s:\n%s\nsee %s", r, strings.Join(failed, "\n"), b.pcap(r))
 		}
 	}
+	t.Run("plain", b.plain)
+	t.Run("iperf3", b.iperf3)
 	t.Run("exit", b.exit)
 
 	b.remote.Close()
@@ -149,6 +151,7 @@ func (b *bench) boot(t *testing.T) <-chan error {
 		t.Fatal(err)
 	}
 	build(t, filepath.Join(share, "agent"), "spanwire/testbed/interop/agent")
+	build(t, filepath.Join(share, "spanwire"), "spanwire/cmd/spanwire")
 	var batch strings.Builder
 	for _, r := range b.rows {
 		batch.WriteString(r.iproute2())
@@ -308,7 +311,8 @@ func (b *bench) dial(t *testing.T, ended <-chan error) {
 }
 
 // columns are what is tested of each row, in this order.
-var columns = []string{"ping out", "ping in", "frames out", "frames in", "cookie in", "session in", "cookie out", "session out", "tshark"}
+var columns = []string{"ping out", "ping in", "frames out", "frames in", "TCP out", "TCP in", "UDP out", "UDP in",
+	"cookie in", "session in", "cookie out", "session out", "tshark"}
 
 // A result says for each column what went wrong.
 type result map[string]error
@@ -405,6 +409,10 @@ func (b *bench) test(r row) result {
 	res.set("frames in", exchange(r, fromKernel, theirs, ours))
 	if err := stop(); err != nil {
 		return result{"tshark": err}
+	}
+	for name, what := range talks(r) {
+		res.set(name+" out", b.talkOut(r, what))
+		res.set(name+" in", b.talkIn(r, what))
 	}
 	for _, f := range []struct {
 		forgery
@@ -569,7 +577,7 @@ func (b *bench) restart(t *testing.T) {
 // numbers included.
 func (b *bench) kernelRestart(t *testing.T) {
 	// A deleted tunnel goes when the kernel finds the time.
-	if err := b.remote.Run(fmt.Sprintf(`
+	if _, err := b.remote.Run(fmt.Sprintf(`
 for i in $(seq %d); do echo l2tp del tunnel tunnel_id $i; done | ip -batch -
 while [ -n "$(ip l2tp show tunnel)" ]; do sleep 0.05; done
 ip -batch /share/sessions`, len(b.rows))); err != nil {

@@ -10,7 +10,7 @@ import (
 	"spanwire/pseudowire/gso"
 )
 
-// A sender is what one call of Send needs of memory, some 60 KB.
+// A sender is what one call of Send needs of memory, some 110 KB.
 type sender struct {
 	writer  *transport.Writer
 	cutter  gso.Cutter

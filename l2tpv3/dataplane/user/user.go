@@ -20,7 +20,7 @@ import (
 
 const (
 	// batch is how many frames are handed on at once.
-	batch = 64
+	batch = 256
 
 	// manyLinks bounds the Links whose frames a Receiver has pending.
 	manyLinks = 256

@@ -1,6 +1,7 @@
 package station
 
 import (
+	"encoding/gob"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ func Serve(l net.Listener) error {
 	if err != nil {
 		return err
 	}
+	register()
 	s := rpc.NewServer()
 	if err := s.Register(&Host{stations: make(map[string]*Station)}); err != nil {
 		return err
@@ -24,8 +26,17 @@ func Serve(l net.Listener) error {
 	return nil
 }
 
+// register tells both sides what a Talk may be.
+func register() {
+	gob.Register(Flow{})
+	gob.Register(Burst{})
+}
+
 // A Host is what Serve serves, by net/rpc.
-type Host struct{ stations map[string]*Station }
+type Host struct {
+	stations map[string]*Station
+	came     func() error // what was listened for last
+}
 
 // A Call has the arguments of all of a Host's methods.
 type Call struct {
@@ -35,6 +46,8 @@ type Call struct {
 	Address  netip.Addr
 	Datagram Datagram
 	Script   string
+	Talk     Talk
+	At       netip.AddrPort
 }
 
 // Open opens the device's station, in place of one that it may have.
@@ -61,18 +74,31 @@ func (h *Host) Expect(c Call, _ *struct{}) error {
 	return h.stations[c.Device].Expect(c.Stream, c.Within)
 }
 
+// Listen is Talk.Listen; how it came is asked by Came.
+func (h *Host) Listen(c Call, _ *struct{}) (err error) {
+	h.came, err = c.Talk.Listen(c.At, c.Within)
+	return err
+}
+
+// Came is what Talk.Listen returned.
+func (h *Host) Came(Call, *struct{}) error { return h.came() }
+
+// Dial is Talk.Dial.
+func (h *Host) Dial(c Call, _ *struct{}) error { return c.Talk.Dial(c.At, c.Within) }
+
 // Ping is Ping.
 func (h *Host) Ping(c Call, _ *struct{}) error { return Ping(c.Address) }
 
 // Inject is Datagram.Inject.
 func (h *Host) Inject(c Call, _ *struct{}) error { return c.Datagram.Inject() }
 
-// Run runs a shell script.
-func (h *Host) Run(c Call, _ *struct{}) error {
-	out, err := exec.Command("/bin/sh", "-ec", c.Script).CombinedOutput()
+// Run runs a shell script and returns what it printed.
+func (h *Host) Run(c Call, out *string) error {
+	b, err := exec.Command("/bin/sh", "-ec", c.Script).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+		return fmt.Errorf("%w: %s", err, b)
 	}
+	*out = string(b)
 	return nil
 }
 
@@ -86,7 +112,10 @@ func (h *Host) CookieDiscards(c Call, n *uint64) (err error) {
 type Remote struct{ client *rpc.Client }
 
 // NewRemote takes over a connection to a Host.
-func NewRemote(conn net.Conn) *Remote { return &Remote{rpc.NewClient(conn)} }
+func NewRemote(conn net.Conn) *Remote {
+	register()
+	return &Remote{rpc.NewClient(conn)}
+}
 
 // Close hangs up.
 func (r *Remote) Close() error { return r.client.Close() }
@@ -101,8 +130,21 @@ func (r *Remote) Ping(a netip.Addr) error { return r.call("Ping", Call{Address: 
 // Inject sends from there.
 func (r *Remote) Inject(d Datagram) error { return r.call("Inject", Call{Datagram: d}) }
 
-// Run runs a shell script there.
-func (r *Remote) Run(script string) error { return r.call("Run", Call{Script: script}) }
+// Run runs a shell script there and returns what it printed.
+func (r *Remote) Run(script string) (out string, err error) {
+	err = r.client.Call("Host.Run", Call{Script: script}, &out)
+	return out, err
+}
+
+// Listen is Talk.Listen there.
+func (r *Remote) Listen(t Talk, at netip.AddrPort, within time.Duration) (came func() error, err error) {
+	return func() error { return r.call("Came", Call{}) }, r.call("Listen", Call{Talk: t, At: at, Within: within})
+}
+
+// Dial is Talk.Dial there.
+func (r *Remote) Dial(t Talk, to netip.AddrPort, within time.Duration) error {
+	return r.call("Dial", Call{Talk: t, At: to, Within: within})
+}
 
 // CookieDiscards asks the kernel there.
 func (r *Remote) CookieDiscards(device string) (n uint64, err error) {
