@@ -95,7 +95,7 @@ func TestNSPLeavesFrames(t *testing.T) {
 		}
 		var frames []pseudowire.Frame
 		var octets [][]byte
-		for range rapid.IntRange(1, 200).Draw(t, "frames") {
+		for range rapid.IntRange(1, 100).Draw(t, "frames") {
 			b := packet(station(1), station(2), rapid.SampledFrom([][]byte{nil, vlan(20), vlan(30)}).Draw(t, "tag"), "payload")
 			b = append(b, make([]byte, rapid.SampledFrom([]int{0, 0, 0, 30000}).Draw(t, "more"))...)
 			headroom := rapid.SampledFrom([]int{0, 3, 4, 8, 64}).Draw(t, "headroom")

@@ -212,6 +212,23 @@ func TestManyMACs(t *testing.T) {
 	}
 }
 
+// TestScattered wants addresses that count up, wherever they do, to need no more slots
+// in a row than chance has it: with half of them taken 128 are as good as never.
+func TestScattered(t *testing.T) {
+	for round := range 100 {
+		for shift := 0; shift <= 48; shift += 8 {
+			var table table
+			table.init(1 << 15)
+			slots := make([]slot, 1<<13)
+			for i := range len(slots) / 2 {
+				if k := keyMark | key(i)<<shift; !table.put(slots, k, 0) {
+					t.Fatalf("round %d, seeds %#x: station %d counted from bit %d found no place", round, table.seeds, i, shift)
+				}
+			}
+		}
+	}
+}
+
 // BenchmarkFind looks for stations among 100,000, in no order.
 func BenchmarkFind(b *testing.B) {
 	const many = 100_000

@@ -144,10 +144,11 @@ func (w *writer) piece(b []byte) {
 	w.pieces++
 }
 
-// flush writes what waits. What is refused does not hold up what is behind it.
+// flush writes what waits. What is refused does not hold up what is behind it. Nor does
+// the kernel wait: so the scheduler need not be told that it might.
 func (w *writer) flush() {
 	for i := 0; i < w.n; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.port.fd),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(w.port.fd),
 			uintptr(unsafe.Pointer(&w.messages[i])), uintptr(w.n-i), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
