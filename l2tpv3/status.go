@@ -35,8 +35,9 @@ type TunnelStatus struct {
 	PathMTU      int            // octets of an IP packet, 0: unknown yet
 	LastError    string
 	LastReceived time.Time
-	Receive      int // octets of the socket's receive buffer
-	Send         int // octets of the socket's send buffer
+	Receive      int  // octets of the socket's receive buffer
+	Send         int  // octets of the socket's send buffer
+	Segment, GRO bool // the socket's UDP_SEGMENT and UDP_GRO are in use
 	Sessions     []SessionStatus
 
 	// Control is how its control connection stands; nil: it is static.
@@ -176,6 +177,7 @@ func (c *channel) tunnelStatus(d *Dynamic, t *control.TunnelStatus) TunnelStatus
 		conn := c.vias[t.Address.Via].conn
 		s.Local = conn.LocalAddr()
 		s.Receive, s.Send = conn.Buffers()
+		s.Segment, s.GRO = conn.Offload()
 	}
 	for i := range t.Sessions {
 		k := &t.Sessions[i]
@@ -214,6 +216,7 @@ func (t *Tunnel) status() TunnelStatus {
 	if t.bound != nil {
 		s.Local, s.Peer = t.bound.LocalAddr(), t.shown.Peer()
 		s.Receive, s.Send = t.bound.Buffers()
+		s.Segment, s.GRO = t.bound.Offload()
 	}
 	for _, session := range t.sessions {
 		ss := session.status()

@@ -55,7 +55,7 @@ func (f Frame) Skip(n int) Frame {
 // virtio_net_hdr. The zero value is a frame that is whole and has its checksums.
 type GSO struct {
 	Kind           GSOKind
-	HeaderLen      uint16 // octets at the front that each piece repeats
+	HeaderLen      uint16 // a hint how many octets at the front each piece repeats
 	Size           uint16 // octets of payload a piece, the last may have fewer
 	ChecksumStart  uint16 // where the checksum to be completed begins to count
 	ChecksumOffset uint16 // where it is stored, from ChecksumStart; both 0: complete

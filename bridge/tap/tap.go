@@ -210,6 +210,18 @@ func (t *TAP) silence() error {
 // Name returns the device's name.
 func (t *TAP) Name() string { return t.cfg.Name }
 
+// Offload returns which super-frames the device gives and takes: "tcp+udp", "tcp",
+// or "none", where each frame goes by itself.
+func (t *TAP) Offload() string {
+	switch {
+	case t.uso:
+		return "tcp+udp"
+	case t.offload:
+		return "tcp"
+	}
+	return "none"
+}
+
 // SetMTU sets the device's MTU.
 func (t *TAP) SetMTU(mtu int) error {
 	if err := t.setMTU(mtu); err != nil {

@@ -187,7 +187,7 @@ func fakeStatus(now time.Time) api.Status {
 			Local: "192.0.2.1:1701", Peer: "192.0.2.2:1701", PathMTU: 1500, LastReceived: now.Add(-2 * time.Second),
 			Sessions: []api.Session{{
 				Name: "paris/office", SessionID: 1001, PeerSessionID: 2001, ReceiveCookieOctets: 8, SendCookieOctets: 4,
-				Sublayer: "none", Sequencing: "none", TAP: "office0", Bridge: "br-lan", MTU: 1438,
+				Sublayer: "none", Sequencing: "none", TAP: "office0", Offload: "none", Bridge: "br-lan", MTU: 1438,
 				Hint:     "every frame has another cookie",
 				Counters: api.Counters{"tx_packets": 10, "tx_bytes": 1000, "rx_packets": 9, "rx_bytes": 900, "rx_cookie_discards": 5, "tx_errors": 0},
 			}},
@@ -270,6 +270,8 @@ paris/office  static  -      1001  2001     office0  br-lan  1438  8/4      none
 DROPPED             OF            FRAMES
 rx_unknown_session  no session    3
 rx_cookie_discards  paris/office  5
+
+paris/office: TAP office0 takes and gives frame by frame, which is slower: the user made it, or the kernel has no vnet_hdr
 
 hint: paris/office: every frame has another cookie
 `},

@@ -197,6 +197,9 @@ func showHints(w io.Writer, s *api.Status, now time.Time) {
 			case c.State != established && c.State != "down" && c.LastError != "":
 				fmt.Fprintf(w, "\n%s: %s%s\n", p.Name, c.LastError, next(now, c.NextAttempt))
 			}
+			if p.Offload == "none" {
+				fmt.Fprintf(w, "\n%s: TAP %s takes and gives frame by frame, which is slower: the user made it, or the kernel has no vnet_hdr\n", p.Name, p.TAP)
+			}
 			if p.Hint != "" {
 				fmt.Fprintf(w, "\nhint: %s: %s\n", p.Name, p.Hint)
 			}

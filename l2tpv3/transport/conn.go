@@ -1,13 +1,11 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 
@@ -21,11 +19,18 @@ import (
 // goroutine each.
 type Conn struct {
 	cfg           Config
-	socket        net.PacketConn
-	raw           syscall.RawConn
 	local         netip.AddrPort
 	v6            bool
 	receive, send int // octets of buffer that the kernel granted
+
+	// The socket is not in the runtime's poller, which would have the kernel wake a
+	// thread for each datagram that leaves the send buffer. What wakes a Reader is
+	// an epoll of the socket alone, which is told of datagrams that come.
+	socket   *os.File
+	raw      syscall.RawConn
+	arrivals *os.File
+	arrived  syscall.RawConn
+	closed   atomic.Bool
 
 	gro     bool        // the kernel may join datagrams that come, UDP_GRO
 	segment atomic.Bool // the kernel cuts what is sent, UDP_SEGMENT
@@ -34,55 +39,96 @@ type Conn struct {
 // Listen opens the socket that cfg describes.
 func Listen(cfg Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, v6: cfg.Local.Addr().Is6()}
-	name, address := cfg.Local.String(), cfg.Local.String()
+	name := cfg.Local.String()
 	if cfg.Encap == wire.IP {
-		name, address = cfg.Local.Addr().String(), cfg.Local.Addr().String()
+		name = cfg.Local.Addr().String()
 	}
 	if a := cfg.Local.Addr(); !a.IsValid() || a.Is4In6() || a.IsMulticast() {
 		return nil, fmt.Errorf("transport: %v %s: want a unicast or unspecified IPv4 or IPv6 address", cfg.Encap, name)
 	}
-	listen := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		return errors.Join(raw.Control(func(fd uintptr) { err = c.configure(int(fd)) }), err)
-	}}
-	socket, err := listen.ListenPacket(context.Background(), c.network(), address)
-	if err != nil {
-		return nil, fmt.Errorf("transport: %v %s: %w", cfg.Encap, name, cause(err))
-	}
-	raw, err := socket.(syscall.Conn).SyscallConn()
-	if err != nil {
-		socket.Close()
+	if err := c.open(); err != nil {
 		return nil, fmt.Errorf("transport: %v %s: %w", cfg.Encap, name, err)
-	}
-	c.socket, c.raw, c.local = socket, raw, cfg.Local
-	if a, ok := socket.LocalAddr().(*net.UDPAddr); ok {
-		c.local = netip.AddrPortFrom(cfg.Local.Addr(), uint16(a.Port))
 	}
 	return c, nil
 }
 
-// network returns what package net calls the socket's protocol.
-func (c *Conn) network() string {
-	family := "4"
+// open makes the socket, binds it, and makes what tells of arrivals.
+func (c *Conn) open() error {
+	family, kind, protocol := unix.AF_INET, unix.SOCK_DGRAM, 0
 	if c.v6 {
-		family = "6"
+		family = unix.AF_INET6
 	}
-	if c.cfg.Encap == wire.UDP {
-		return "udp" + family
+	if c.cfg.Encap == wire.IP {
+		kind, protocol = unix.SOCK_RAW, wire.Protocol
 	}
-	return "ip" + family + ":" + strconv.Itoa(wire.Protocol)
+	address, err := c.socketAddress()
+	if err != nil {
+		return err
+	}
+	// Each call says itself that it is not to wait.
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return err
+	}
+	c.socket = os.NewFile(uintptr(fd), "socket")
+	if err := c.bind(fd, address); err != nil {
+		return errors.Join(err, c.socket.Close())
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return errors.Join(err, c.socket.Close())
+	}
+	err = errors.Join(unix.SetNonblock(epoll, true),
+		unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	c.arrivals = os.NewFile(uintptr(epoll), "epoll") // for the runtime's poller
+	if err == nil {
+		c.raw, err = c.socket.SyscallConn()
+	}
+	if err == nil {
+		c.arrived, err = c.arrivals.SyscallConn()
+	}
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return nil
 }
 
-// cause takes off err what package net puts around it, which tells again what
-// Listen tells.
-func cause(err error) error {
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		err = op.Err
+// socketAddress returns the address to bind to.
+func (c *Conn) socketAddress() (unix.Sockaddr, error) {
+	a, port := c.cfg.Local.Addr(), int(c.cfg.Local.Port())
+	if c.cfg.Encap == wire.IP {
+		port = 0
 	}
-	if call := (*os.SyscallError)(nil); errors.As(err, &call) {
-		err = call.Err
+	if !c.v6 {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: port}, nil
 	}
-	return err
+	zone, err := interfaceIndex(a.Zone())
+	return &unix.SockaddrInet6{Addr: a.As16(), Port: port, ZoneId: zone}, err
+}
+
+// bind makes the socket what its Config says.
+func (c *Conn) bind(fd int, address unix.Sockaddr) error {
+	if err := c.configure(fd); err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, address); err != nil {
+		return err
+	}
+	c.local = c.cfg.Local
+	if c.cfg.Encap == wire.IP {
+		return nil
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch a := bound.(type) {
+	case *unix.SockaddrInet4:
+		c.local = netip.AddrPortFrom(c.cfg.Local.Addr(), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		c.local = netip.AddrPortFrom(c.cfg.Local.Addr(), uint16(a.Port))
+	}
+	return nil
 }
 
 // An option is a socket option and the value that it is given.
@@ -176,5 +222,14 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 // with those that Config asks for.
 func (c *Conn) Buffers() (receive, send int) { return c.receive, c.send }
 
+// Offload reports whether the kernel cuts what is sent, UDP_SEGMENT, and may join
+// what comes, UDP_GRO. A device that refuses ends the first.
+func (c *Conn) Offload() (segment, gro bool) { return c.segment.Load(), c.gro }
+
 // Close closes the socket. A Read that waits returns net.ErrClosed.
-func (c *Conn) Close() error { return c.socket.Close() }
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	return errors.Join(c.arrivals.Close(), c.socket.Close())
+}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -94,7 +95,10 @@ func interfaceIndex(zone string) (uint32, error) {
 	}
 	i, err := net.InterfaceByName(zone)
 	if err != nil {
-		return 0, fmt.Errorf("interface %s: %w", zone, cause(err))
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			err = op.Err // without "route ip+net"
+		}
+		return 0, fmt.Errorf("interface %s: %w", zone, err)
 	}
 	return uint32(i.Index), nil
 }

@@ -29,6 +29,10 @@ const (
 	joinedMessages = 16 // a batch where one message may be many datagrams: 1 MiB
 	plainMessages  = 32 // a batch where each is one; few touch more than a page
 
+	// What is read at once shall still be in the processor's cache when it is
+	// written: with long messages a batch is of fewer.
+	cacheful = 256 << 10
+
 	joinedDatagrams = 64 // the most datagrams that the kernel joins into one, as a rule
 )
 
@@ -50,8 +54,10 @@ type Reader struct {
 	deadline  time.Time
 	zones     map[uint32]string // the names of interfaces by index
 
-	receive func(fd uintptr) bool // receiveBatch, made once
-	n       int                   // how many messages came
+	receive func(uintptr) bool // what is there, made once
+	try     func(fd uintptr)   // receiveBatch, made once
+	ask     int                // how many messages the next batch may have
+	n       int                // how many came
 	errno   syscall.Errno
 }
 
@@ -71,6 +77,7 @@ func (c *Conn) NewReader() *Reader {
 		names:     make([]unix.RawSockaddrInet6, n),
 		controls:  make([][maxReceivedControl]byte, n),
 		datagrams: make([]Datagram, 0, datagrams),
+		ask:       n,
 		zones:     make(map[uint32]string),
 	}
 	for i := range r.messages {
@@ -82,7 +89,13 @@ func (c *Conn) NewReader() *Reader {
 		h.SetIovlen(1)
 		h.Control = &r.controls[i][0]
 	}
-	r.receive = r.receiveBatch
+	r.try = r.receiveBatch
+	r.receive = func(uintptr) bool {
+		if err := r.conn.raw.Control(r.try); err != nil {
+			return false // it is closed: then waiting ends, too
+		}
+		return r.errno != unix.EAGAIN
+	}
 	return r
 }
 
@@ -95,42 +108,45 @@ func (r *Reader) buffer(i int) []byte { return r.memory[i*bufferStep:][:bufferSi
 // network tells of packets that were sent does not end reading.
 func (r *Reader) Read(deadline time.Time) ([]Datagram, error) {
 	if !deadline.Equal(r.deadline) {
-		if err := r.conn.socket.SetReadDeadline(deadline); err != nil {
-			return nil, readError(err)
+		if err := r.conn.arrivals.SetReadDeadline(deadline); err != nil {
+			return nil, r.conn.readError(err)
 		}
 		r.deadline = deadline
 	}
 	for {
-		if err := r.conn.raw.Read(r.receive); err != nil {
-			return nil, readError(err)
+		if err := r.conn.arrived.Read(r.receive); err != nil {
+			return nil, r.conn.readError(err)
 		}
 		if r.errno != 0 {
 			return nil, os.NewSyscallError("transport: recvmmsg", r.errno)
 		}
 		r.datagrams = r.datagrams[:0]
+		octets := 1
 		for i := range r.n {
+			octets += int(r.messages[i].Len)
 			r.unpack(i)
 		}
+		r.ask = min(max(1, cacheful*r.n/octets), len(r.messages))
 		if len(r.datagrams) > 0 {
 			return r.datagrams, nil
 		}
 	}
 }
 
-// readError takes off err what package net puts around what callers ask for.
-func readError(err error) error {
-	for _, want := range []error{os.ErrDeadlineExceeded, net.ErrClosed} {
-		if errors.Is(err, want) {
-			return want
-		}
+// readError returns what callers ask for instead of what package os makes of it.
+func (c *Conn) readError(err error) error {
+	switch {
+	case c.closed.Load():
+		return net.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return os.ErrDeadlineExceeded
 	}
 	return err
 }
 
-// receiveBatch fills the messages with what is there, and reports whether there
-// was something.
-func (r *Reader) receiveBatch(fd uintptr) bool {
-	for i := range r.messages { // the kernel overwrote these
+// receiveBatch fills the messages with what is there.
+func (r *Reader) receiveBatch(fd uintptr) {
+	for i := range r.messages[:r.ask] { // the kernel overwrote these
 		h := &r.messages[i].Hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(maxReceivedControl)
@@ -141,15 +157,13 @@ func (r *Reader) receiveBatch(fd uintptr) bool {
 		// microseconds and have another thread go on with it, which costs more than it
 		// gains while this one is busy in the kernel.
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
-			uintptr(unsafe.Pointer(&r.messages[0])), uintptr(len(r.messages)), unix.MSG_DONTWAIT, 0, 0)
+			uintptr(unsafe.Pointer(&r.messages[0])), uintptr(r.ask), unix.MSG_DONTWAIT, 0, 0)
 		r.n, r.errno = int(n), errno
 		switch errno {
-		case 0:
-			return true
-		case unix.EAGAIN:
-			return false
+		case 0, unix.EAGAIN:
+			return
 		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
-			return true // our mistake, and would come again for ever
+			return // our mistake, and would come again for ever
 		}
 		// What an ICMP message told of some packet, and is told only once.
 	}

@@ -2,8 +2,6 @@ package transport
 
 import (
 	"encoding/binary"
-	"errors"
-	"net"
 	"syscall"
 	"time"
 	"unsafe"
@@ -33,10 +31,10 @@ type Writer struct {
 	controls [maxMessages][]byte
 	deadline time.Time // for waiting in this Write; zero: it has not waited
 
-	try   func(fd uintptr)      // sendBatch, made once
-	wait  func(fd uintptr) bool // the same until there is room
-	queue []unix.Mmsghdr        // what sendBatch is to send
-	n     int                   // how many messages of it went
+	try   func(fd uintptr) // sendBatch, made once
+	wait  func(fd uintptr) // the same once there is room
+	queue []unix.Mmsghdr   // what sendBatch is to send
+	n     int              // how many messages of it went
 	errno syscall.Errno
 }
 
@@ -48,9 +46,10 @@ func (c *Conn) NewWriter() *Writer {
 		w.controls[i] = memory[i*maxControl:][:maxControl]
 	}
 	w.try = w.sendBatch
-	w.wait = func(fd uintptr) bool {
+	w.wait = func(fd uintptr) {
+		room := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		unix.Poll(room[:], int(time.Until(w.deadline).Milliseconds())+1)
 		w.sendBatch(fd)
-		return w.errno != unix.EAGAIN
 	}
 	return w
 }
@@ -169,10 +168,8 @@ func (w *Writer) sendSome(messages []unix.Mmsghdr) (n int, err error) {
 	if err := w.conn.raw.Control(w.try); err != nil {
 		return 0, err
 	}
-	if w.errno == unix.EAGAIN && w.awaitRoom() {
-		// Several Writers may wait at a time, and share the deadline of the
-		// socket: it is then that of the last.
-		if err := w.conn.raw.Write(w.wait); errors.Is(err, net.ErrClosed) {
+	for w.errno == unix.EAGAIN && w.patient() {
+		if err := w.conn.raw.Control(w.wait); err != nil {
 			return 0, err
 		}
 	}
@@ -182,14 +179,13 @@ func (w *Writer) sendSome(messages []unix.Mmsghdr) (n int, err error) {
 	return w.n, nil
 }
 
-// awaitRoom sets the socket's deadline to the end of this Write's patience, and
-// reports whether it has any left.
-func (w *Writer) awaitRoom() bool {
+// patient reports whether this Write may wait for room.
+func (w *Writer) patient() bool {
 	now := time.Now()
 	if w.deadline.IsZero() {
 		w.deadline = now.Add(patience)
 	}
-	return now.Before(w.deadline) && w.conn.socket.SetWriteDeadline(w.deadline) == nil
+	return now.Before(w.deadline)
 }
 
 // sendBatch sends what is in the queue.

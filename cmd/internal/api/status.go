@@ -133,8 +133,10 @@ type Errors struct {
 
 // A Socket is what the kernel gave a tunnel's socket, which tunnels may share.
 type Socket struct {
-	ReceiveBuffer int `json:"receive_buffer"` // octets
-	SendBuffer    int `json:"send_buffer"`
+	ReceiveBuffer int  `json:"receive_buffer"` // octets
+	SendBuffer    int  `json:"send_buffer"`
+	Segment       bool `json:"udp_segment"` // the kernel cuts what is sent
+	GRO           bool `json:"udp_gro"`     // the kernel joins what comes
 }
 
 // A Session is one pseudowire and its local segment. Of its cookies it tells the
@@ -152,7 +154,8 @@ type Session struct {
 	PeerSequencing      string    `json:"peer_sequencing"`
 	TAP                 string    `json:"tap"`
 	Bridge              string    `json:"bridge,omitempty"`
-	MTU                 int       `json:"mtu"` // of the TAP
+	MTU                 int       `json:"mtu"`               // of the TAP
+	Offload             string    `json:"offload,omitempty"` // super-frames of the TAP: "tcp+udp", "tcp" or "none"
 	LastReceived        time.Time `json:"last_received,omitzero"`
 	Hint                string    `json:"hint,omitempty"`
 	Call                *Call     `json:"call,omitempty"` // not there: static

@@ -61,6 +61,7 @@ type segment struct {
 	cfg      tap.Config // with the MTU that it has, or shall have
 	carrier  bool       // that it shall have
 	settling bool       // somebody waits for the device
+	offload  string     // of the TAP, empty: it was never there
 
 	device sync.Mutex // held while the device is made, changed or closed
 	tap    *tap.TAP   // nil: lost
@@ -134,6 +135,9 @@ func (s *segment) openTAP() (opened bool, _ error) {
 		return false, err
 	}
 	s.tap, s.has = t, settled{carrier: true, mtu: cfg.MTU}
+	s.mu.Lock()
+	s.offload = t.Offload()
+	s.mu.Unlock()
 	s.log.Info("TAP open", "tap", cfg.Name, "bridge", cfg.Bridge, "mtu", cfg.MTU, "mac", cfg.MAC.String())
 	s.become()
 	return true, nil
@@ -144,6 +148,13 @@ func (s *segment) config() tap.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cfg
+}
+
+// superFrames returns the TAP's Offload.
+func (s *segment) superFrames() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offload
 }
 
 // join joins the segment with the session. tell is told whether an administrator

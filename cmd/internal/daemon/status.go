@@ -53,7 +53,7 @@ func (d *daemon) status() api.Status {
 	d.mu.Lock()
 	for _, s := range d.segments {
 		cfg := s.config()
-		segments[s.name] = api.Session{TAP: cfg.Name, Bridge: cfg.Bridge, MTU: cfg.MTU}
+		segments[s.name] = api.Session{TAP: cfg.Name, Bridge: cfg.Bridge, MTU: cfg.MTU, Offload: s.superFrames()}
 	}
 	d.mu.Unlock()
 
@@ -80,7 +80,7 @@ func (d *daemon) status() api.Status {
 			}
 		}
 		if t.Receive != 0 || t.Send != 0 {
-			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send}
+			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send, Segment: t.Segment, GRO: t.GRO}
 		}
 		for j := range t.Sessions {
 			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], segments[t.Sessions[j].Name]))
