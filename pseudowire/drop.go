@@ -9,21 +9,23 @@ const (
 	NotDropped Drop = iota
 
 	// From the network.
-	DropShort     // ends before its headers do
-	DropVersion   // neither L2TPv3 nor, over UDP, L2TPv2
-	DropControl   // a control message, and there is no tunnel here that has any
-	DropBusy      // a control message for which there was no room
-	DropSession   // a Session ID that was not assigned
-	DropSource    // a session's frame from elsewhere than its peer
-	DropCookie    // RFC 3931 section 8.2
-	DropSequence  // old or duplicate, RFC 3931 appendix C
-	DropRunt      // shorter than the header of the frame that it should be
-	DropDetached  // for a session that has nothing attached yet
-	DropPortWrite // the local segment refused it
+	DropShort      // ends before its headers do
+	DropVersion    // neither L2TPv3 nor, over UDP, L2TPv2
+	DropControl    // a control message, and there is no tunnel here that has any
+	DropBusy       // a control message for which there was no room
+	DropSession    // a Session ID that was not assigned
+	DropSource     // a session's frame from elsewhere than its peer
+	DropCookie     // RFC 3931 section 8.2
+	DropSequence   // old or duplicate, RFC 3931 appendix C
+	DropRunt       // shorter than the header of the frame that it should be
+	DropEgressVLAN // not of the circuit's VLAN
+	DropDetached   // for a session that has nothing attached yet
+	DropPortWrite  // the local segment refused it
 
 	// To the network.
 	DropNoPeer      // there is no peer yet to send it to
 	DropInactive    // the peer's circuit is not active, RFC 3931 section 5.4.5
+	DropIngressVLAN // not of the circuit's VLAN
 	DropMalformed   // a super-frame of the kernel's that cannot be cut
 	DropTooBig      // larger than the path's MTU, and may not be fragmented
 	DropUnreachable // no route to the peer
@@ -44,10 +46,12 @@ var dropNames = [Drops]string{
 	DropCookie:      "rx_cookie_discards",
 	DropSequence:    "rx_seq_discards",
 	DropRunt:        "rx_runts",
+	DropEgressVLAN:  "rx_other_vlan",
 	DropDetached:    "rx_detached",
 	DropPortWrite:   "rx_errors",
 	DropNoPeer:      "tx_no_peer",
 	DropInactive:    "tx_peer_inactive",
+	DropIngressVLAN: "tx_other_vlan",
 	DropMalformed:   "tx_malformed",
 	DropTooBig:      "tx_too_big",
 	DropUnreachable: "tx_unreachable",

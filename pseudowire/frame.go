@@ -35,6 +35,14 @@ func (f Frame) Headroom() int { return f.start }
 // filled by the caller; n is at most Headroom.
 func (f Frame) Prepend(n int) []byte { return f.buf[f.start-n:] }
 
+// Grow returns the frame with n octets of its headroom in front of it, which the
+// caller has filled; n is at most Headroom.
+func (f Frame) Grow(n int) Frame {
+	_ = f.buf[f.start-n:] // more than Headroom is the caller's mistake: it shows here
+	f.start -= n
+	return f
+}
+
 // Skip returns the frame without its first n octets, which become headroom; n is
 // at most Len.
 func (f Frame) Skip(n int) Frame {

@@ -19,12 +19,23 @@ func TestFrame(t *testing.T) {
 	if string(g.Bytes()) != "ame" || g.Headroom() != 10 || string(f.Bytes()) != "frame" {
 		t.Errorf("without 2 octets: %q, headroom %d; before: %q", g.Bytes(), g.Headroom(), f.Bytes())
 	}
-	defer func() {
-		if recover() == nil {
-			t.Error("Skip beyond the end: no panic")
-		}
-	}()
-	f.Skip(6)
+	h := f.Grow(4)
+	if string(h.Bytes()) != "roomframe" || h.Headroom() != 4 || f.Headroom() != 8 {
+		t.Errorf("with 4 octets more: %q, headroom %d; before: %d", h.Bytes(), h.Headroom(), f.Headroom())
+	}
+	for what, f := range map[string]func(){
+		"Skip beyond the end":      func() { f.Skip(6) },
+		"Grow beyond the headroom": func() { f.Grow(9) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", what)
+				}
+			}()
+			f()
+		}()
+	}
 }
 
 // TestNames wants a name of its own for every reason, and the direction in it.

@@ -36,11 +36,14 @@ var house = plan{
 		"spanwire/testbed/kernelvm":        1,
 		"spanwire/pseudowire/ethernet":     1,
 		"spanwire/pseudowire/gso":          1,
+		"spanwire/pseudowire/pool":         0,
 		"spanwire/l2tpv3/wire":             1,
 		"spanwire/l2tpv3/control":          2,
-		"spanwire/bridge":                  1,
+		"spanwire/bridge":                  2,
+		"spanwire/bridge/vnet":             2,
 		"spanwire/l2tpv3/transport":        2,
-		"spanwire/bridge/tap":              2,
+		"spanwire/bridge/tap":              3,
+		"spanwire/bridge/packet":           3,
 		"spanwire/l2tpv3/dataplane":        3,
 		"spanwire/testbed/interop/station": 3,
 		"spanwire/l2tpv3/dataplane/user":   4,
@@ -71,7 +74,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/gso", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.

@@ -52,8 +52,13 @@ func Read(name string) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("interface %s: %w", name, err)
 	}
+	return StateOf(l), nil
+}
+
+// StateOf returns the state that the kernel told with a device.
+func StateOf(l netlink.Link) State {
 	a := l.Attrs()
-	return newState(a.Index, a.Name, a.MTU, a.RawFlags), nil
+	return newState(a.Index, a.Name, a.MTU, a.RawFlags)
 }
 
 // A Change is the state that a device has come to, or, where it is deleted or has

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"spanwire/bridge/vnet"
 	"spanwire/pseudowire"
 )
 
@@ -262,7 +263,7 @@ func (t *TAP) Run() error {
 	octets, at := 0, 0
 	before := 0 // octets that stand in front of a frame
 	if t.offload {
-		before = headerLen
+		before = vnet.HeaderLen
 	}
 	var failed error
 	// Frames are read until there are no more, or enough: what is there is handed
@@ -284,7 +285,7 @@ func (t *TAP) Run() error {
 				f := pseudowire.NewFrame(b[:pseudowire.Headroom+n], pseudowire.Headroom)
 				if t.offload {
 					var ok bool
-					if f.GSO, ok = describe(b[pseudowire.Headroom-before:]); !ok {
+					if f.GSO, ok = vnet.Describe((*[vnet.HeaderLen]byte)(b[pseudowire.Headroom-before:])); !ok {
 						continue
 					}
 				}

@@ -1,5 +1,6 @@
 // Package ethernet is what a pseudowire must know of the Ethernet frames that it
-// carries: RFC 4719, port mode. It changes nothing in a frame.
+// carries, RFC 4719: what they are, and the VLAN tags that a Circuit takes off,
+// puts on and rewrites where the pseudowire joins a segment.
 package ethernet
 
 import "encoding/binary"
@@ -11,27 +12,34 @@ const HeaderLen = 14
 // TagLen is the length of one 802.1Q tag.
 const TagLen = 4
 
+// addressesLen is the length of a frame's destination and source.
+const addressesLen = 12
+
+// What a tag begins with, IEEE 802.1Q: its tag protocol identifier.
+const (
+	CTag = 0x8100 // a customer's VLAN
+	STag = 0x88a8 // a provider's, which may hold customers' (QinQ)
+)
+
 // minFrame is the shortest frame on a wire, without its FCS.
 const minFrame = 60
 
 const (
 	etherTypeIPv4 = 0x0800
 	etherTypeIPv6 = 0x86dd
-	etherTypeVLAN = 0x8100
-	etherTypeQinQ = 0x88a8
 	minEtherType  = 0x0600 // below it stands a length, IEEE 802.3
 )
 
 // etherType returns the type or length behind up to two VLAN tags, and where
 // what it describes begins.
 func etherType(frame []byte) (t uint16, payload int, ok bool) {
-	at := HeaderLen - 2
+	at := addressesLen
 	for range 3 {
 		if len(frame) < at+2 {
 			return 0, 0, false
 		}
 		t = binary.BigEndian.Uint16(frame[at:])
-		if t != etherTypeVLAN && t != etherTypeQinQ {
+		if t != CTag && t != STag {
 			return t, at + 2, true
 		}
 		at += TagLen

@@ -54,7 +54,7 @@ func (c *Cutter) read(b []byte, g pseudowire.GSO) error {
 	if g.Size == 0 {
 		return errSize
 	}
-	t, at, ok := network(b)
+	t, at, ok := network(b, tagsCut)
 	if !ok {
 		return errShort
 	}

@@ -33,6 +33,7 @@ var shapes = []struct {
 	{"ECE, URG", 1448, 5000, 4, func(s *shape) { s.tcp |= 0x60; s.urgent = 9 }},
 	{"no DF, TOS", 1448, 5000, 4, func(s *shape) { s.flags, s.tos = 0, 0x2e }},
 	{"one tag", 1448, 5000, 4, func(s *shape) { s.tags = []layers.EthernetType{0x8100} }},
+	{"four tags", 1448, 5000, 4, func(s *shape) { s.tags = []layers.EthernetType{0x88a8, 0x88a8, 0x8100, 0x8100} }},
 	{"two tags", 1448, 5000, 4, func(s *shape) { s.tags = []layers.EthernetType{0x88a8, 0x8100} }},
 	{"IPv4 options", 1440, 5000, 4, func(s *shape) {
 		s.ipOptions = []layers.IPv4Option{{OptionType: 68, OptionLength: 8, OptionData: []byte{5, 0, 0, 0, 0, 0}}}
@@ -353,7 +354,7 @@ func FuzzCutter(f *testing.F) {
 		}
 		var octets int
 		for i, frame := range cut(t, x) {
-			_, ip, _ := network(frame)
+			_, ip, _ := network(frame, tagsCut)
 			if frame[ip]>>4 == 4 && slowFold(slowSum(frame[ip:start])) != 0xffff {
 				t.Fatalf("frame %d: IPv4 header % x", i, frame[ip:start])
 			}

@@ -1,7 +1,7 @@
 // Package gso cuts super-frames into the frames that they stand for, and joins
 // frames into super-frames, in the terms of Linux's virtio_net_hdr: TCP over
-// IPv4 and IPv6, and UDP over both (which Linux calls USO), in Ethernet with up
-// to two VLAN tags.
+// IPv4 and IPv6, and UDP over both (which Linux calls USO), in Ethernet with VLAN
+// tags.
 //
 // What one end joins and the other cuts is what was there before, to the last
 // octet of every header: a Joiner joins nothing else, and a Cutter cuts as Linux
@@ -15,9 +15,16 @@ import (
 	"spanwire/pseudowire"
 )
 
-// HeaderMax is the most that a Cutter appends for one frame: Ethernet with two
-// tags (22), IPv6 (40) and TCP with options (60), and 134 for extension headers.
+// HeaderMax is the most that a Cutter appends for one frame: Ethernet with four
+// tags (30), IPv6 (40) and TCP with options (60), and 126 for extension headers.
 const HeaderMax = 256
+
+// VLAN tags that frames may have. What is cut may have more than what is joined: on
+// its way somebody may have put tags around those of a host or a bridge.
+const (
+	tagsCut    = 4
+	tagsJoined = 2
+)
 
 const (
 	ethernetLen = 14
@@ -72,10 +79,10 @@ var (
 	errChecksum = errors.New("gso: partial checksum where there is none")
 )
 
-// network returns the EtherType behind up to two VLAN tags, and where what it
-// describes begins.
-func network(frame []byte) (t uint16, at int, ok bool) {
-	for at = ethernetLen; at <= ethernetLen+2*tagLen; at += tagLen {
+// network returns the EtherType behind some VLAN tags, at most so many, and where
+// what it describes begins.
+func network(frame []byte, tags int) (t uint16, at int, ok bool) {
+	for at = ethernetLen; at <= ethernetLen+tags*tagLen; at += tagLen {
 		if len(frame) < at {
 			return 0, 0, false
 		}

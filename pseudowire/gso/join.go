@@ -60,7 +60,7 @@ type slot struct {
 	last   bool // there may be none behind the last one joined
 	push   bool // which had PSH
 	bodies [framesMax][]byte
-	head   [ethernetLen + 2*tagLen + ipv6Len + 15*4]byte
+	head   [ethernetLen + tagsJoined*tagLen + ipv6Len + 15*4]byte
 }
 
 // NewJoiner returns a Joiner that hands to write what it has joined, and what
@@ -254,7 +254,7 @@ type packet struct {
 
 func (p *packet) read(frame []byte) {
 	p.frame = frame
-	t, at, ok := network(frame)
+	t, at, ok := network(frame, tagsJoined)
 	if !ok {
 		return
 	}

@@ -531,7 +531,7 @@ func FuzzJoiner(f *testing.F) {
 
 // repair gives a frame of TCP or UDP right checksums.
 func repair(b []byte) {
-	_, at, ok := network(b)
+	_, at, ok := network(b, tagsJoined)
 	if !ok || len(b) < at+20 {
 		return
 	}
