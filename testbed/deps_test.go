@@ -42,6 +42,7 @@ var house = plan{
 		"spanwire/bridge":                  1,
 		"spanwire/l2tpv3/transport":        2,
 		"spanwire/bridge/tap":              2,
+		"spanwire/bridge/serial":           2,
 		"spanwire/l2tpv3/dataplane":        3,
 		"spanwire/testbed/interop/station": 3,
 		"spanwire/l2tpv3/dataplane/user":   4,

@@ -604,6 +604,9 @@ func (l *LMI) Event() (_ Event, ok bool) {
 	return e, true
 }
 
+// HeaderLen returns the length of the port's headers.
+func (l *LMI) HeaderLen() int { return l.cfg.HeaderLen }
+
 // Up reports whether the link is up.
 func (l *LMI) Up() bool { return l.up }
 
