@@ -35,6 +35,7 @@ var house = plan{
 		"spanwire/testbed/relay":           0,
 		"spanwire/testbed/kernelvm":        1,
 		"spanwire/pseudowire/ethernet":     1,
+		"spanwire/pseudowire/framerelay":   1,
 		"spanwire/pseudowire/gso":          1,
 		"spanwire/pseudowire/pool":         0,
 		"spanwire/l2tpv3/wire":             1,
@@ -44,6 +45,7 @@ var house = plan{
 		"spanwire/l2tpv3/transport":        2,
 		"spanwire/bridge/tap":              3,
 		"spanwire/bridge/packet":           3,
+		"spanwire/bridge/serial":           3,
 		"spanwire/l2tpv3/dataplane":        3,
 		"spanwire/testbed/interop/station": 3,
 		"spanwire/l2tpv3/dataplane/user":   4,
@@ -74,7 +76,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.
