@@ -12,12 +12,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"spanwire/l2tpv3/wire"
+	"spanwire/testbed/netlab"
 )
 
 // numbered returns n packets of a size, which begin with a number and go on with
@@ -74,27 +74,12 @@ func gather(t *testing.T, r *Reader, stop <-chan struct{}) *gatherer {
 	}
 }
 
-// checksums has veth0 make the checksums of what is sent, or not: ETHTOOL_STXCSUM of
-// linux/ethtool.h.
-func (h *host) checksums(t *testing.T, on uint32) {
+// checksums has veth0 make the checksums of what is sent, or not.
+func (h *host) checksums(t *testing.T, on bool) {
 	t.Helper()
 	h.do(t, func() {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
+		if err := netlab.Checksums("veth0", on); err != nil {
 			t.Error(err)
-			return
-		}
-		defer unix.Close(fd)
-		value := struct{ command, on uint32 }{0x17, on}
-		var request struct {
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}
-		copy(request.name[:], "veth0")
-		request.data = unsafe.Pointer(&value)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-			t.Error(errno)
 		}
 	})
 }
@@ -131,10 +116,10 @@ func TestSegmentRefused(t *testing.T) {
 				c.set(t, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1)
 			}
 		},
-		"device without checksums": func(*Conn) { hostA.checksums(t, 0) },
+		"device without checksums": func(*Conn) { hostA.checksums(t, false) },
 	} {
 		for _, k := range wired[:2] {
-			hostA.checksums(t, 1)
+			hostA.checksums(t, true)
 			to := k.b
 			to.UDP6ZeroChecksumRx = true
 			a, b := hostA.listen(t, k.a), hostB.listen(t, to)
@@ -157,7 +142,7 @@ func TestSegmentRefused(t *testing.T) {
 			}
 		}
 	}
-	hostA.checksums(t, 1)
+	hostA.checksums(t, true)
 }
 
 // TestWithoutGRO has only one side joined or cut by its kernel, or neither: what

@@ -235,12 +235,39 @@ ip -n sb addr add 10.0.1.2/24 dev vlan
 			})
 		}
 	}
-	for _, v := range []struct{ name, kind, address string }{
-		{"kernel and kernel, 6.1", "k", "10.0.0.2"},
-		{"Spanwire and Spanwire, 6.1", "s", "10.0.0.2"},
-		{"kernel and kernel, 6.1, VLAN", "k", "10.0.1.2"},
-		{"Spanwire and Spanwire, 6.1, VLAN", "s", "10.0.1.2"},
+	cuts := func() (yes bool) {
+		out, err := b.remote.Run("ip netns exec sa /share/spanwire status --json --control /run/sa.sock")
+		var s struct {
+			Tunnels []struct {
+				Socket struct {
+					Segment *bool `json:"udp_segment"`
+				}
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &s)
+		}
+		if err != nil || len(s.Tunnels) != 1 || s.Tunnels[0].Socket.Segment == nil {
+			t.Fatalf("status in the guest: %v: %s", err, out)
+		}
+		return *s.Tunnels[0].Socket.Segment
+	}
+	for _, v := range []struct{ name, kind, address, before string }{
+		{"kernel and kernel, 6.1", "k", "10.0.0.2", ""},
+		{"Spanwire and Spanwire, 6.1", "s", "10.0.0.2", ""},
+		{"kernel and kernel, 6.1, VLAN", "k", "10.0.1.2", ""},
+		{"Spanwire and Spanwire, 6.1, VLAN", "s", "10.0.1.2", ""},
+		// For a device without checksums this kernel does not cut what sockets send.
+		{"Spanwire and Spanwire, 6.1, one by one", "s", "10.0.0.2", "for n in sa sb; do ip netns exec $n /share/agent unsummed w0; done"},
 	} {
+		if v.before != "" {
+			if !cuts() {
+				t.Error("in the guest: the kernel does not cut what is sent")
+			}
+			if out, err := b.remote.Run(v.before); err != nil {
+				t.Fatalf("%s: %v: %s", v.name, err, out)
+			}
+		}
 		report(v.name, func(args string) (string, error) {
 			const inside = "ip netns exec "
 			return b.remote.Run(fmt.Sprintf(server, inside+v.kind+"b") + inside + v.kind + "a iperf3 -c " + v.address + " " + args)
@@ -248,6 +275,9 @@ ip -n sb addr add 10.0.1.2/24 dev vlan
 	}
 	w.Flush()
 	t.Log("\n" + lines.String())
+	if cuts() {
+		t.Error("in the guest: the kernel cuts for a device without checksums")
+	}
 	// That kernel gave super-frames: longer than a frame, on average.
 	out, err := b.remote.Run("ip netns exec sa cat /sys/class/net/pw0/statistics/tx_bytes /sys/class/net/pw0/statistics/tx_packets")
 	var octets, frames int

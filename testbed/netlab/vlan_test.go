@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -98,5 +99,17 @@ func TestTag(t *testing.T) {
 		return err
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestChecksums(t *testing.T) {
+	_, a, _ := testLab(t)
+	for _, on := range []bool{false, true} {
+		if err := a.Do(func() error { return Checksums("eth0", on) }); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.Do(func() error { return Checksums("none0", true) }); err == nil || !strings.Contains(err.Error(), "none0") {
+		t.Errorf("%v, want an error that names none0", err)
 	}
 }

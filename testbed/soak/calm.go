@@ -8,11 +8,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
+	"spanwire/testbed/netlab"
 	"spanwire/testbed/relay"
 )
 
@@ -61,31 +60,9 @@ func (s *soak) up() error {
 	return nil
 }
 
-// summed has the cable's device of a host make checksums, or not. linux/ethtool.h.
+// summed has the cable's device of a host make checksums, or not.
 func (s *soak) summed(end int, on bool) error {
-	const setTxChecksum = 0x17 // ETHTOOL_STXCSUM
-	value := struct{ command, on uint32 }{setTxChecksum, 0}
-	if on {
-		value.on = 1
-	}
-	return s.hosts[end].Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		var request struct {
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}
-		copy(request.name[:], "wan")
-		request.data = unsafe.Pointer(&value)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-			return fmt.Errorf("checksums of wan: %w", errno)
-		}
-		return nil
-	})
+	return s.hosts[end].Do(func() error { return netlab.Checksums("wan", on) })
 }
 
 // summary says what was said, what came, and what Spanwire counted.

@@ -8,20 +8,31 @@ import (
 	"os"
 
 	"spanwire/testbed/interop/station"
+	"spanwire/testbed/netlab"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: agent ADDRESS:PORT")
+	var err error
+	switch {
+	case len(os.Args) == 2:
+		err = serve(os.Args[1])
+	case len(os.Args) == 3 && os.Args[1] == "unsummed":
+		err = netlab.Checksums(os.Args[2], false)
+	default:
+		fmt.Fprintln(os.Stderr, "usage: agent ADDRESS:PORT | unsummed DEVICE")
 		os.Exit(2)
-	}
-	l, err := net.Listen("tcp", os.Args[1])
-	if err == nil {
-		fmt.Println("agent ready")
-		err = station.Serve(l)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "agent:", err)
 		os.Exit(1)
 	}
+}
+
+func serve(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Println("agent ready")
+	return station.Serve(l)
 }
