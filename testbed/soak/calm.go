@@ -66,10 +66,10 @@ func (s *soak) summed(end int, on bool) error {
 }
 
 // summary says what was said, what came, and what Spanwire counted.
-func (s *soak) summary(out io.Writer, counters [2]map[string]uint64) {
+func (s *soak) summary(out io.Writer, counters [2]map[string]uint64, holds [2]string) {
 	fmt.Fprintf(out, "soak of %s with seed %d: %s\n", s.length, s.seed, &s.count)
 	for end, sums := range counters {
-		fmt.Fprintf(out, "  %s counts", names[end])
+		fmt.Fprintf(out, "  %s holds %s and counts", names[end], holds[end])
 		all := make([]string, 0, len(sums))
 		for name, n := range sums {
 			if n > 0 {

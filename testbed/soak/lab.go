@@ -314,6 +314,20 @@ func (l *lab) counters() (sums [2]map[string]uint64) {
 	return sums
 }
 
+// holds says what memory and how many files a daemon has.
+func (l *lab) holds(end int) string {
+	pid := l.daemons[end].Process.Pid
+	memory := "?"
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(text)) {
+		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
+			memory = strings.TrimSpace(rest)
+		}
+	}
+	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	return fmt.Sprintf("%s, %d files", memory, len(files))
+}
+
 // end ends both daemons, and returns what they should not have done.
 func (l *lab) end() (wrong []error) {
 	for end, d := range l.daemons {

@@ -109,6 +109,9 @@ func run(cfg config, out io.Writer) (err error) {
 	if err := s.settled(time.Minute); err != nil {
 		return fmt.Errorf("before any trouble: %w", err)
 	}
+	if cfg.progress != nil {
+		fmt.Fprintf(cfg.progress, "%s holds %s; %s holds %s\n", names[0], s.holds(0), names[1], s.holds(1))
+	}
 
 	var talks, troubles sync.WaitGroup
 	worker := 0
@@ -139,11 +142,11 @@ func run(cfg config, out io.Writer) (err error) {
 	if c := &s.count; c.flows.Load() == 0 || c.datagramsCame.Load() == 0 || c.framesCame.Load() == 0 {
 		s.fail(errors.New("of one kind nothing came"))
 	}
-	counters := s.counters()
+	counters, holds := s.counters(), [2]string{s.holds(0), s.holds(1)}
 	for _, err := range s.end() {
 		s.fail(err)
 	}
-	s.summary(out, counters)
+	s.summary(out, counters, holds)
 	if n := s.count.failures.Load(); n > 0 {
 		return fmt.Errorf("%d failures with seed %d", n, cfg.seed)
 	}
