@@ -37,10 +37,10 @@ func (c *counts) String() string {
 // patience is how long a connection may take with all troubles that there are.
 const patience = 2 * time.Minute
 
-// ports gives each listener a port of its own.
+// ports gives each listener a port of its own, below those that kernels choose.
 var ports atomic.Uint32
 
-func nextPort() uint16 { return uint16(10000 + ports.Add(1)%50000) }
+func nextPort() uint16 { return uint16(10000 + ports.Add(1)%20000) }
 
 // converse makes one TCP connection after the other, which carries octets both ways.
 func (s *soak) converse(r *rand.Rand, x *session) {
