@@ -45,8 +45,11 @@ func run() error {
 	}
 	spanwire := flag.String("spanwire", "bin/spanwire", "the `binary` to measure")
 	rounds := flag.Int("rounds", 3, "`rounds`, of which the median is taken")
-	length := flag.Duration("length", 3*time.Second, "`duration` of one measurement of TCP x1, in whole seconds; the others take two thirds of it")
+	length := flag.Duration("length", 3*time.Second, "`duration` of one measurement of TCP x1, in whole seconds; TCP x4 and small frames take two thirds of it")
 	asJSON := flag.String("json", "", "also write the results to this `file`")
+	asSVG := flag.String("svg", "", "also draw the rows to this `file`")
+	former := flag.String("compare", "", "also show what has changed since the run that wrote this `file` by -json")
+	from := flag.String("from", "", "measure nothing, show the run that wrote this `file` by -json")
 	only := flag.String("only", "", "measure these `sections` alone, by commas: "+strings.Join(sectionNames(), ", "))
 	rows := flag.String("rows", "", "measure these `rows` alone, by commas: "+strings.Join(rowNames(), ", ")+"; over one underlay with /plain or /wire behind the name")
 	flag.Parse()
@@ -58,61 +61,52 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	dir, err := os.MkdirTemp("", "spanwire-bench-")
-	if err != nil {
-		return err
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("%q: what is to be measured is said by flags", flag.Arg(0))
+	case *rounds < 1:
+		return errors.New("-rounds: want 1 or more")
+	case *length < time.Second || *length%time.Second != 0:
+		return errors.New("-length: want whole seconds")
 	}
-	defer os.RemoveAll(dir)
-	b := bench{site: site{dir, *spanwire}, rounds: *rounds, say: newProgress()}
-	two := max(*length*2/3, time.Second).Round(time.Second)
-	b.lengths = lengths{one: *length, four: two, small: two, ping: chosen["ping"]}
-	report := &report{Machine: machine(), Version: version(*spanwire), Rounds: *rounds, Length: length.String()}
-	var parts []section
-	for _, s := range sections {
-		if chosen[s.name] {
-			parts = append(parts, s)
-		}
-	}
-	if len(parts) > 0 {
-		if report.Rows, err = b.carry(ctx, selected, parts); err != nil {
+	var old *report
+	if *former != "" { // it may be the file that is written
+		if old, err = readReport(*former); err != nil {
 			return err
 		}
-		b.say("")
-		report.Missing = b.missing(selected)
-		report.printRows(os.Stdout)
 	}
-	if chosen["sessions"] {
-		if report.Sessions, err = sessionCosts(ctx, *rounds, b.say); err != nil {
+	var found *report
+	var wrong error
+	if *from != "" {
+		if found, err = readReport(*from); err != nil {
 			return err
 		}
+	} else {
+		two := max(*length*2/3, time.Second).Round(time.Second)
+		b := bench{site: site{spanwire: *spanwire}, rounds: *rounds, say: newProgress(),
+			lengths: lengths{one: *length, four: two, small: two, ping: chosen["ping"]}}
+		found, wrong = b.measure(chosen, selected)
 		b.say("")
-		report.printSessions(os.Stdout)
 	}
-	if chosen["idle"] {
-		b.say("idle sessions")
-		if report.Idle, err = idle(ctx, b.site); err != nil {
+	found.Goals = found.goals()
+	found.print(os.Stdout)
+	if old != nil {
+		printChanges(os.Stdout, old, compare(old, found))
+	}
+	if n := found.problems(); n > 0 && wrong == nil {
+		wrong = fmt.Errorf("%d measurements went wrong", n)
+	}
+	if *asJSON != "" {
+		text, err := json.MarshalIndent(found, "", "  ")
+		if err != nil {
 			return err
 		}
-		b.say("")
-		report.printIdle(os.Stdout)
+		wrong = errors.Join(wrong, os.WriteFile(*asJSON, append(text, '\n'), 0o644))
 	}
-	if chosen["setup"] {
-		if report.SetUp, err = setUps(ctx, b.site, b.say); err != nil {
-			return err
-		}
-		b.say("")
-		printSetUps(os.Stdout, report.SetUp)
+	if *asSVG != "" && len(found.Rows) > 0 {
+		wrong = errors.Join(wrong, os.WriteFile(*asSVG, []byte(found.svg()), 0o644))
 	}
-	if *asJSON == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*asJSON, append(text, '\n'), 0o644)
+	return wrong
 }
 
 // sectionNames are what -only knows.
@@ -182,6 +176,47 @@ type bench struct {
 	say     progress
 }
 
+// measure measures the chosen sections. What was found before an error is returned
+// with it.
+func (b *bench) measure(chosen map[string]bool, selected []selection) (found *report, err error) {
+	found = &report{Machine: machine(), Version: version(b.spanwire), Rounds: b.rounds, Length: b.lengths.one.String()}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if b.dir, err = os.MkdirTemp("", "spanwire-bench-"); err != nil {
+		return found, err
+	}
+	defer os.RemoveAll(b.dir)
+	var parts []section
+	for _, s := range sections {
+		if chosen[s.name] {
+			parts = append(parts, s)
+		}
+	}
+	if len(parts) > 0 {
+		found.Missing = b.missing(selected)
+		if found.Rows, err = b.carry(ctx, selected, parts); err != nil {
+			return found, err
+		}
+	}
+	if chosen["sessions"] {
+		if found.Sessions, err = sessionCosts(ctx, b.rounds, b.say); err != nil {
+			return found, err
+		}
+	}
+	if chosen["idle"] {
+		b.say("idle sessions")
+		if found.Idle, err = idle(ctx, b.site); err != nil {
+			return found, err
+		}
+	}
+	if chosen["setup"] {
+		if found.SetUp, err = setUps(ctx, b.site, b.say); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
 // carry builds all rows and measures them in turn, one part after the other, so
 // that whatever else the machine does falls on all of them alike.
 func (b *bench) carry(ctx context.Context, selected []selection, parts []section) (all []*figures, _ error) {
@@ -207,7 +242,7 @@ func (b *bench) carry(ctx context.Context, selected []selection, parts []section
 		defer r.close()
 		switch {
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			return all, ctx.Err()
 		case err != nil:
 			f.Problems = append(f.Problems, err.Error())
 		default:
@@ -220,7 +255,7 @@ func (b *bench) carry(ctx context.Context, selected []selection, parts []section
 				b.say("round %d of %d: %s: %s over %s", round+1, b.rounds, p.name, r.Row, r.Underlay)
 				err := p.run(ctx, r, b.lengths)
 				if ctx.Err() != nil {
-					return nil, ctx.Err()
+					return all, ctx.Err()
 				}
 				if err != nil { // the others are measured all the same
 					r.Problems = append(r.Problems, fmt.Sprintf("round %d: %s: %v", round+1, p.name, err))

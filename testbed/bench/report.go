@@ -19,6 +19,7 @@ type report struct {
 	Idle     *idling       `json:"idle,omitempty"`
 	Missing  []string      `json:"missing,omitempty"` // programs of rows that were left out
 	SetUp    []setUp       `json:"set-up,omitempty"`
+	Goals    []goal        `json:"goals,omitempty"`
 }
 
 // find returns a row, or nil.
@@ -35,9 +36,31 @@ const baseline = vxlanRow
 
 // ratio returns a row's median to that of the baseline.
 func (r *report) ratio(f *figures, what string) (float64, bool) {
+	return ratio(f, r.find(baseline, f.Underlay), what)
+}
+
+// ratio returns the median of one row to that of another.
+func ratio(f, base *figures, what string) (float64, bool) {
 	v, ok := f.median(what)
-	base, also := r.find(baseline, f.Underlay).median(what)
-	return v / base, ok && also && base > 0
+	to, also := base.median(what)
+	return v / to, ok && also && to > 0
+}
+
+// print prints all that there is.
+func (r *report) print(w io.Writer) {
+	r.printRows(w)
+	r.printSessions(w)
+	r.printIdle(w)
+	printSetUps(w, r.SetUp)
+	printGoals(w, r.Goals)
+}
+
+// problems returns how many measurements went wrong.
+func (r *report) problems() (n int) {
+	for _, f := range r.Rows {
+		n += len(f.Problems)
+	}
+	return n
 }
 
 // underlays are in the order in which they are shown.
@@ -117,6 +140,9 @@ func (r *report) pinged(f *figures) []string {
 // added returns how many microseconds more than over the baseline an idle ping
 // takes.
 func (r *report) added(f *figures) (float64, bool) {
+	if f == nil {
+		return 0, false
+	}
 	v, ok := f.median(idlePing)
 	base, also := r.find(baseline, f.Underlay).median(idlePing)
 	return v - base, ok && also

@@ -325,12 +325,13 @@ func (nowhere) Flush(time.Time) (next time.Time)               { return next }
 
 // printSetUps prints what the loads came to.
 func printSetUps(w io.Writer, all []setUp) {
-	fmt.Fprintf(w, "\n%-44s  %10s  %10s  %8s  %8s  %12s  %10s\n", "set-up, as responder", "tunnels/s", "sessions/s", "p50 ms", "p99 ms", "CPU us each", "octets each")
+	var rows [][]string
 	for _, s := range all {
-		tunnels, rate, p50, p99 := fmt.Sprintf("%.0f", s.TunnelRate), "-", "-", "-"
-		if s.SessionRate > 0 { // and the tunnels were waited for by who dials
-			tunnels, rate, p50, p99 = "-", fmt.Sprintf("%.0f", s.SessionRate), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99)
-		}
-		fmt.Fprintf(w, "%-44s  %10s  %10s  %8s  %8s  %12.1f  %10.0f\n", s.Load, tunnels, rate, p50, p99, s.ResponderCPU, s.Memory)
+		waited := s.SessionRate > 0 // for the tunnels, by who dials
+		rows = append(rows, []string{s.Load, cell("%.0f", s.TunnelRate, !waited), cell("%.0f", s.SessionRate, waited), cell("%.2f", s.P50, waited), cell("%.2f", s.P99, waited),
+			fmt.Sprintf("%.1f", s.ResponderCPU), fmt.Sprintf("%.0f", s.Memory)})
+	}
+	if len(rows) > 0 {
+		printTable(w, [][]string{{"set-up, as responder", "tunnels/s", "sessions/s", "p50 ms", "p99 ms", "CPU us each", "octets each"}}, rows)
 	}
 }
