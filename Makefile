@@ -42,7 +42,7 @@ conformance: ## Write the tables that say which test shows which MUST of RFC 393
 	$(GO) run ./testbed/conformance
 
 bench: bench-packages build ## Measure next to kernel vxlan, over a plain veth and over one like a wire
-	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN) -json bin/bench.json
+	$(SUDO) $(GO) run ./testbed/bench -spanwire $(BIN) -json bin/bench.json -svg testbed/bench/bench.svg
 
 bench-peers: ## Install what make bench also measures where it is there: wireguard-go, openvpn, tinc
 	$(call install,$(PEER_PACKAGES))
