@@ -319,6 +319,10 @@ func (t *TAP) Run() error {
 // Send implements bridge.Port. It writes super-frames where the device takes them,
 // else frame by frame.
 func (t *TAP) Send(frames []pseudowire.Frame) (sent int) {
+	if t.closed.Load() { // so that Close is not held up by those who go on sending
+		t.stats.outErrors.Add(uint64(len(frames)))
+		return 0
+	}
 	octets := 0
 	t.writers.Add(1)
 	switch {
