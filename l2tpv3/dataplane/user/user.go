@@ -208,7 +208,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 	}
 	sent += l.flush(r, s)
 	r.spares.put(s)
-	return min(sent, len(frames))
+	return min(sent, len(frames)) // a super-frame is more than one
 }
 
 // cut sends the frames that a super-frame stands for, each with headers of its own
