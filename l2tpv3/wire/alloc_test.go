@@ -7,7 +7,7 @@ func TestAllocations(t *testing.T) {
 	secret := NewSecret([]byte("secret"))
 	secrets := []*Secret{secret}
 	plain, signed := &Encoding{}, &Encoding{Signatures: []Signature{{SHA1, secret}}}
-	icrq := vectors[indexOf("ICRQ, all")].message
+	icrq := vectors[indexOf(t, "ICRQ, all")].message
 	b := AppendControl(nil, ControlHeader{Version: 3}, AppendBody(nil, icrq, signed))
 	Seal(b, signed.Signatures, ours, theirs)
 	d := &Decoding{}
@@ -35,11 +35,13 @@ func TestAllocations(t *testing.T) {
 }
 
 // indexOf returns where a vector is in the table.
-func indexOf(name string) int {
+func indexOf(t *testing.T, name string) int {
+	t.Helper()
 	for i, v := range vectors {
 		if v.name == name {
 			return i
 		}
 	}
-	panic("no vector " + name)
+	t.Fatalf("no vector %q", name)
+	return 0
 }
