@@ -3,8 +3,9 @@ package pool
 
 import "sync/atomic"
 
-// size is how many goroutines are likely to need one at the same time.
-const size = 8
+// size is how many goroutines are likely to need one at the same time: as many as the
+// processors of most machines.
+const size = 32
 
 // A Pool keeps a few values that nobody uses now. Unlike those of a sync.Pool they
 // stay when garbage is collected. Its zero value has none.

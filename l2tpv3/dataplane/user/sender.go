@@ -1,13 +1,12 @@
 package user
 
 import (
-	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire/gso"
+	"spanwire/pseudowire/pool"
 )
 
 // A sender is what one call of Send needs of memory, some 110 KB.
@@ -21,37 +20,19 @@ type sender struct {
 	n     int // packets that wait to be written
 }
 
-// spares are the senders of one Conn that no one uses now, whichever Link sends:
-// as many as goroutines are likely to send at the same time.
+// spares are the senders of one Conn that no one uses now, whichever Link sends.
 type spares struct {
-	slots []atomic.Pointer[sender]
-	users int // Links, under the pool's lock
+	pool.Pool[sender]
+	users int // Links, under the lock of senders
 }
 
-func (s *spares) get() *sender {
-	for i := range s.slots {
-		if free := s.slots[i].Load(); free != nil && s.slots[i].CompareAndSwap(free, nil) {
-			return free
-		}
-	}
-	return nil
-}
-
-func (s *spares) put(free *sender) {
-	for i := range s.slots {
-		if s.slots[i].Load() == nil && s.slots[i].CompareAndSwap(nil, free) {
-			return
-		}
-	}
-}
-
-// A pool has the spares of each Conn, as long as a Link uses it.
-type pool struct {
+// senders has the spares of each Conn, as long as a Link uses it.
+type senders struct {
 	mu    sync.Mutex
 	conns map[*transport.Conn]*spares
 }
 
-func (p *pool) acquire(conn *transport.Conn) *spares {
+func (p *senders) acquire(conn *transport.Conn) *spares {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.conns[conn]
@@ -59,14 +40,14 @@ func (p *pool) acquire(conn *transport.Conn) *spares {
 		if p.conns == nil {
 			p.conns = make(map[*transport.Conn]*spares)
 		}
-		s = &spares{slots: make([]atomic.Pointer[sender], max(4, runtime.GOMAXPROCS(0)))}
+		s = new(spares)
 		p.conns[conn] = s
 	}
 	s.users++
 	return s
 }
 
-func (p *pool) release(conn *transport.Conn) {
+func (p *senders) release(conn *transport.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.conns[conn]

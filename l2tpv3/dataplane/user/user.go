@@ -33,7 +33,7 @@ const (
 // A Plane is a dataplane.Plane.
 type Plane struct {
 	table   table
-	senders pool
+	senders senders
 	drops   drops // of what belongs to no session
 }
 
@@ -185,7 +185,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 		l.drops.add(pseudowire.DropNoPeer, len(frames))
 		return 0
 	}
-	s := r.spares.get()
+	s := r.spares.Get()
 	if s == nil {
 		s = &sender{writer: r.conn.NewWriter()}
 	}
@@ -207,7 +207,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 		}
 	}
 	sent += l.flush(r, s)
-	r.spares.put(s)
+	r.spares.Put(s)
 	return min(sent, len(frames)) // a super-frame is more than one
 }
 
