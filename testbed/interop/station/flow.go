@@ -91,8 +91,8 @@ func (f Flow) Listen(at netip.AddrPort, within time.Duration) (came func() error
 	end, result := time.Now().Add(within), make(chan error, 1)
 	l.SetDeadline(end)
 	go func() {
-		defer l.Close()
 		c, err := l.Accept()
+		l.Close() // before the result, for whoever has that may listen at once
 		if err == nil {
 			c.SetDeadline(end)
 			err = f.Expect(c)
