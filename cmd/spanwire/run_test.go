@@ -189,7 +189,9 @@ func (s *site) startFile(t *testing.T, p *process, file string, env ...string) *
 			p.Wait()
 		}
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", file, p.logged())
+			const enough = 60 // lines: what failed must not be lost above them
+			lines := strings.SplitAfter(p.logged(), "\n")
+			t.Logf("end of the log of %s:\n%s", file, strings.Join(lines[max(0, len(lines)-enough):], ""))
 		}
 	})
 	return p

@@ -52,7 +52,13 @@ type Reader struct {
 	controls  [][maxReceivedControl]byte
 	datagrams []Datagram
 	deadline  time.Time
-	zones     map[uint32]string // the names of interfaces by index
+
+	// only is the one address that datagrams may be for, if it is valid. A raw socket
+	// gets those for every address between the moment that it is there and that of its
+	// bind: datagrams of other sockets' peers, who would seem to have moved.
+	only netip.Addr
+
+	zones map[uint32]string // the names of interfaces by index
 
 	receive func(uintptr) bool // what is there, made once
 	try     func(fd uintptr)   // receiveBatch, made once
@@ -79,6 +85,9 @@ func (c *Conn) NewReader() *Reader {
 		datagrams: make([]Datagram, 0, datagrams),
 		ask:       n,
 		zones:     make(map[uint32]string),
+	}
+	if a := c.cfg.Local.Addr(); c.cfg.Encap == wire.IP && !a.IsUnspecified() {
+		r.only = a.WithZone("")
 	}
 	for i := range r.messages {
 		r.vectors[i].Base = &r.buffer(i)[pseudowire.Headroom]
@@ -177,6 +186,9 @@ func (r *Reader) unpack(i int) {
 	}
 	d := Datagram{From: r.from(i)}
 	size := r.parseControl(r.controls[i][:m.Hdr.Controllen], &d)
+	if r.only.IsValid() && d.To.WithZone("") != r.only {
+		return
+	}
 	start, end := pseudowire.Headroom, pseudowire.Headroom+int(m.Len)
 	buf := r.buffer(i)
 	if r.conn.cfg.Encap == wire.IP && !r.conn.v6 {

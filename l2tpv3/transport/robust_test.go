@@ -364,6 +364,59 @@ func TestLongRuns(t *testing.T) {
 	}
 }
 
+// TestOthersPacketsBeforeBind opens sockets of one address while packets to another
+// come: a raw socket that is not bound yet is given them too, and what it was given
+// is no message of its own.
+func TestOthersPacketsBeforeBind(t *testing.T) {
+	for _, v := range []struct{ name, address, other string }{{"ip4", "127.0.0.3:0", "127.0.0.2:0"}, {"ip6", "[fd00::3]:0", "[fd00::2]:0"}} {
+		t.Run(v.name, func(t *testing.T) {
+			h := newHost(t)
+			lo, err := h.link.LinkByName("lo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.link.LinkSetUp(lo); err != nil {
+				t.Fatal(err)
+			}
+			for _, prefix := range []string{"fd00::2/128", "fd00::3/128"} {
+				a := address(t, prefix)
+				a.Flags = unix.IFA_F_NODAD
+				if err := h.link.AddrAdd(lo, a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			other := h.listen(t, at(wire.IP, v.other))
+			p := path(t, other, other.LocalAddr())
+			var stop atomic.Bool
+			var storm sync.WaitGroup
+			storm.Go(func() {
+				for w := other.NewWriter(); !stop.Load(); {
+					w.Write(p, []Packet{{Body: []byte("of another")}})
+				}
+			})
+			defer storm.Wait()
+			defer stop.Store(true)
+			for range 300 {
+				c := h.listen(t, at(wire.IP, v.address))
+				d, err := c.NewReader().Read(time.Now().Add(time.Microsecond))
+				if len(d) > 0 {
+					t.Fatalf("a socket of %s received %q from %s, addressed %s", v.address, d[0].Frame.Bytes(), d[0].From, d[0].To)
+				}
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal(err)
+				}
+				c.Close()
+			}
+			// It is not deaf.
+			c := h.listen(t, at(wire.IP, v.address))
+			other.NewWriter().Write(path(t, other, c.LocalAddr()), []Packet{{Body: []byte("hello")}})
+			if got, _ := read(t, c.NewReader(), 1); string(got[0]) != "hello" {
+				t.Errorf("received %q", got[0])
+			}
+		})
+	}
+}
+
 // TestCloseInAStorm closes a Conn while others read and write and wait for room, and
 // opens sockets at once, which may get its number: nobody sends by them.
 func TestCloseInAStorm(t *testing.T) {
