@@ -318,7 +318,7 @@ func TestBadDynamic(t *testing.T) {
 
 		{dialling, `session.office]`, `session."of:fice"]`, 10, `tunnel rome: session of:fice: want a name without :, which stands in the names of instances`},
 		{dialling, `session.office]`, `session.` + long + `]`, 10, `tunnel rome: session ` + long + `: remote_end_id: missing, and the session's name has 256 octets, want 1 to 255`},
-		{dialling, tap, tap + "\npseudowire = \"ppp\"", 12, office + `pseudowire: found "ppp", not supported yet, want "ethernet"`},
+		{dialling, tap, tap + "\npseudowire = \"ppp\"", 11, office + `tap: found with pseudowire "ppp", want serial for it`},
 		{dialling, tap, tap + "\nsession_id = 5", 12, office + `session_id: found in mode "dial", want mode "static" for it`},
 		{dialling, tap, tap + "\npeer_session_id = 5", 12, office + `peer_session_id: found in mode "dial", want mode "static" for it`},
 		{dialling, tap, tap + "\nsend_cookie = \"\"", 12, office + `send_cookie: found in mode "dial", want mode "static" for it`},
@@ -623,7 +623,7 @@ func TestModeOfFile(t *testing.T) {
 
 func TestControl(t *testing.T) {
 	f := parsed(t, strings.Replace(dialling, `hostname = "lyon"`, "hostname = \"lyon\"\nrouter_id = \"192.0.2.1\"\nhalf_open = 5\nrequest_rate = 6", 1))
-	want := control.Config{HostName: "lyon", RouterID: 0xc0000201, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, HalfOpen: 5, RequestRate: 6}
+	want := control.Config{HostName: "lyon", RouterID: 0xc0000201, VendorName: "Spanwire", Capabilities: Pseudowires, HalfOpen: 5, RequestRate: 6}
 	if d := cmp.Diff(want, f.Control()); d != "" {
 		t.Errorf("control (-want +got):\n%s", d)
 	}
