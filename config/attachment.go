@@ -72,9 +72,9 @@ type SerialPort struct {
 	Name       string // of its section, or the line where it has none
 	Line       serial.Config
 	FrameRelay framerelay.Config
-	NoLMI      bool   // all PVCs are there, and nobody says so
-	Relays     bool   // a session is one of its PVCs
-	Capture    string // the file that all frames go to; empty: none
+	NoLMI      bool            // all PVCs are there, and nobody says so
+	Carries    pseudowire.Type // what its sessions are; 0: it has none
+	Capture    string          // the file that all frames go to; empty: none
 }
 
 // A Hub is a learning bridge of sessions and what else is in it.
@@ -213,7 +213,7 @@ func (p *parser) attachment(in named, a *Attachment, d *tags, wrong map[string]b
 		}
 		p.bridgeVLANs(in, a, wrong)
 	case Interface:
-		p.claim(at(found), &p.devices, a.Interface, tagsOf(a.Ethernet.Segment), a.Interface)
+		p.claim(at(found), &p.devices, a.Interface, VLAN(a.Ethernet.Segment), a.Interface)
 	case Nothing:
 		return false
 	}
@@ -251,11 +251,13 @@ func (p *parser) bridgeVLANs(in named, a *Attachment, wrong map[string]bool) {
 	}
 }
 
-// tagsOf shows a stack of tags as the file has it.
-func tagsOf(tags []ethernet.Tag) string {
+// VLAN shows tags as the file has them.
+func VLAN(tags []ethernet.Tag) string {
 	var all []string
 	for _, t := range tags {
-		all = append(all, strconv.Itoa(int(t.VID)))
+		if t.VID != 0 { // any
+			all = append(all, strconv.Itoa(int(t.VID)))
+		}
 	}
 	return strings.Join(all, ".")
 }
@@ -348,11 +350,12 @@ func (p *parser) serialPort(in named, s *Session, wrong map[string]bool) {
 			p.problem(at("dlci"), "%v", err)
 			return
 		}
-		port.Relays = true
+		port.Carries = pseudowire.FrameRelay
 		p.claim(at("dlci"), &p.circuits, s.Serial, fmt.Sprint(s.DLCI), int64(s.DLCI))
 	case s.DLCI != 0:
 		p.problem(at("dlci"), `found %d, want pseudowire = "frame-relay" with it`, s.DLCI)
 	default:
+		port.Carries = s.Params.Pseudowire
 		p.claim(at("serial"), &p.circuits, s.Serial, "", s.Serial)
 	}
 }

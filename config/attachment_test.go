@@ -120,11 +120,11 @@ lmi  = "none"
 		t.Errorf("hubs (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]SerialPort{
-		{Name: "wan1", Line: serial.Config{Network: "unix", Local: "/run/a", Peer: "/run/b"}, Relays: true, Capture: "x.pcap",
+		{Name: "wan1", Line: serial.Config{Network: "unix", Local: "/run/a", Peer: "/run/b"}, Carries: pseudowire.FrameRelay, Capture: "x.pcap",
 			FrameRelay: framerelay.Config{Role: framerelay.NNI, Form: framerelay.AnnexD, HeaderLen: 4, T391: 5 * time.Second, T392: 6 * time.Second,
 				N391: 2, N392: 1, N393: 3, Asynchronous: true}},
 		{Name: "wan2", Line: serial.Config{Network: "udp", Local: "[::1]:1", Peer: "[::1]:2"}, NoLMI: true},
-		{Name: "unix:/c,/d", Line: serial.Config{Network: "unix", Local: "/c", Peer: "/d"}},
+		{Name: "unix:/c,/d", Line: serial.Config{Network: "unix", Local: "/c", Peer: "/d"}, Carries: pseudowire.HDLC},
 	}, f.Serials); d != "" {
 		t.Errorf("serial ports (-want +got):\n%s", d)
 	}

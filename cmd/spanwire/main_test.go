@@ -264,8 +264,8 @@ TUNNEL  MODE    STATE      SINCE  ENCAP  LOCAL           PEER            PATH MT
 paris   static  up         1m0s   udp    192.0.2.1:1701  192.0.2.2:1701  1500      2s     -
 rome    static  resolving  1m0s   ip     -               rome.example    -         never  lookup rome.example: no such host
 
-SESSION       STATE   SINCE  ID    PEER ID  TAP      BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
-paris/office  static  -      1001  2001     office0  br-lan  1438  8/4      none      none        9          900        10          1000
+SESSION       STATE   SINCE  ID    PEER ID  PSEUDOWIRE  JOINS                       MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office  static  -      1001  2001     -           tap office0, bridge br-lan  1438  8/4      none      none        9          900        10          1000
 
 DROPPED             OF            FRAMES
 rx_unknown_session  no session    3
@@ -292,12 +292,12 @@ rome            -          -          -         41  -        sha1              -
 branches:paris  paris      192.0.2.2  Spanwire  21  22       sha1              128     7     1      0.5 ms
 graz            paris      192.0.2.2  Spanwire  31  32       sha1 (no secret)  128     7     1      0.5 ms
 
-SESSION                    STATE        SINCE  ID  PEER ID  TAP           BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
-paris/office               established  1m0s   5   6        office0       -       1438  8/8      none      none        0          0          0           0
-paris/lab                  established  1m0s   5   6        lab0          -       1438  8/8      none      none        0          0          0           0
-paris/voice                idle         1m0s   -   -        voice0        -       1438  -        none      none        0          0          0           0
-paris/shut                 down         1m0s   -   -        shut0         -       1438  -        none      none        0          0          0           0
-branches:paris/any:office  established  1m0s   5   6        paris-office  -       1438  8/8      none      none        0          0          0           0
+SESSION                    STATE        SINCE  ID  PEER ID  PSEUDOWIRE  JOINS             MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office               established  1m0s   5   6        -           tap office0       1438  8/8      none      none        0          0          0           0
+paris/lab                  established  1m0s   5   6        -           tap lab0          1438  8/8      none      none        0          0          0           0
+paris/voice                idle         1m0s   -   -        -           tap voice0        1438  -        none      none        0          0          0           0
+paris/shut                 down         1m0s   -   -        -           tap shut0         1438  -        none      none        0          0          0           0
+branches:paris/any:office  established  1m0s   5   6        -           tap paris-office  1438  8/8      none      none        0          0          0           0
 
 REFUSED       MESSAGES  LAST  FROM            WHICH MEANS
 wrong_digest  12        3s    192.0.2.9:1701  the secrets differ

@@ -84,6 +84,8 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 	table.Flush()
 	showConnections(table, s)
 	showSessions(table, s, now)
+	showSerials(table, s)
+	showHubs(table, s)
 	showRefusals(table, s, now)
 	showDrops(table, s)
 	showHints(table, s, now)
@@ -124,7 +126,7 @@ func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
 		for _, p := range t.Sessions {
 			if first {
 				row(table)
-				row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
+				row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "PSEUDOWIRE", "JOINS", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
 					"FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
 				first = false
 			}
@@ -136,8 +138,76 @@ func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
 					id, peerID, cookies = "", "", ""
 				}
 			}
-			row(table, p.Name, state, since, id, peerID, p.TAP, p.Bridge, number(p.MTU), cookies, p.Sublayer, p.Sequencing,
+			row(table, p.Name, state, since, id, peerID, p.Pseudowire, joins(&p), number(p.MTU), cookies, p.Sublayer, p.Sequencing,
 				p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
+		}
+	}
+	table.Flush()
+}
+
+// joins says what a session joins.
+func joins(s *api.Session) string {
+	var words []string
+	add := func(word, value string) {
+		if value != "" {
+			words = append(words, strings.TrimSpace(word+" "+value))
+		}
+	}
+	add("tap", s.TAP)
+	add("bridge", s.Bridge)
+	add("interface", s.Interface)
+	add("serial", s.Serial)
+	add("hub", s.Hub)
+	add("vlan", s.VLAN)
+	add("peer vlan", s.PeerVLAN)
+	if s.DLCI != 0 {
+		add("dlci", fmt.Sprintf("%d (%s)", s.DLCI, s.PVC))
+	}
+	return strings.Join(words, ", ")
+}
+
+// showSerials prints the serial lines, if there are any.
+func showSerials(table *tabwriter.Writer, s *api.Status) {
+	for i, p := range s.Serials {
+		if i == 0 {
+			row(table)
+			row(table, "SERIAL", "LINE", "CARRIES", "LMI", "FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
+		}
+		lmi := ""
+		if p.LMI != nil {
+			lmi = "down"
+			if p.LMI.Up {
+				lmi = "up"
+			}
+			lmi = strings.TrimSpace(p.LMI.Form + " " + p.LMI.Role + " " + lmi)
+		}
+		row(table, p.Name, p.Line, p.Carries, lmi, p.Counters["in_frames"], p.Counters["in_octets"], p.Counters["out_frames"], p.Counters["out_octets"])
+	}
+	table.Flush()
+}
+
+// showHubs prints the ports of hubs, if there are any.
+func showHubs(table *tabwriter.Writer, s *api.Status) {
+	for i, h := range s.Hubs {
+		if i == 0 {
+			row(table)
+			row(table, "HUB", "PORT", "GROUP", "STATIONS", "FRAMES IN", "FLOODED", "FRAMES OUT", "DROPPED")
+		}
+		for _, p := range h.Ports {
+			group := fmt.Sprint(p.Group)
+			if p.Spoke {
+				group += " spoke"
+			}
+			if p.Disabled {
+				group += " DISABLED by a BPDU"
+			}
+			dropped := uint64(0)
+			for name, n := range p.Counters {
+				if strings.HasPrefix(name, "drop_") {
+					dropped += n
+				}
+			}
+			row(table, h.Name, p.Name, group, p.Stations, p.Counters["in_frames"], p.Counters["flooded"], p.Counters["out_frames"], dropped)
 		}
 	}
 	table.Flush()
@@ -176,6 +246,7 @@ func showDrops(table *tabwriter.Writer, s *api.Status) {
 	for _, t := range s.Tunnels {
 		for _, p := range t.Sessions {
 			drops(p.Name, p.Counters)
+			drops(p.Name, p.Segment)
 		}
 	}
 	table.Flush()

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"spanwire/cmd/internal/api"
@@ -49,13 +51,17 @@ func (d *daemon) status() api.Status {
 	for i := range d.file.Tunnels {
 		configured[d.file.Tunnels[i].Name] = &d.file.Tunnels[i]
 	}
-	segments := make(map[string]api.Session) // what the endpoint does not know of
 	d.mu.Lock()
-	for _, s := range d.segments {
-		cfg := s.config()
-		segments[s.name] = api.Session{TAP: cfg.Name, Bridge: cfg.Bridge, MTU: cfg.MTU, Offload: s.superFrames()}
-	}
+	segments := maps.Clone(d.segments)
 	d.mu.Unlock()
+	for _, h := range d.hubs {
+		answer.Hubs = append(answer.Hubs, h.show())
+	}
+	for _, p := range d.serials {
+		answer.Serials = append(answer.Serials, p.show())
+	}
+	sortBy(answer.Hubs, func(h api.Hub) string { return h.Name })
+	sortBy(answer.Serials, func(p api.Serial) string { return p.Name })
 
 	for i := range s.Tunnels {
 		t := &s.Tunnels[i]
@@ -83,11 +89,20 @@ func (d *daemon) status() api.Status {
 			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send, Segment: t.Segment, GRO: t.GRO}
 		}
 		for j := range t.Sessions {
-			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], segments[t.Sessions[j].Name]))
+			var local api.Session // what the endpoint does not know of
+			if g := segments[t.Sessions[j].Name]; g != nil {
+				g.show(&local)
+			}
+			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], local))
 		}
 		answer.Tunnels = append(answer.Tunnels, tunnel)
 	}
 	return answer
+}
+
+// sortBy sorts by what all have.
+func sortBy[T any](all []T, key func(T) string) {
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(key(a), key(b)) })
 }
 
 // mode returns a tunnel's mode, an instance's being its template's.
@@ -208,7 +223,7 @@ func session(s *l2tpv3.SessionStatus, a api.Session) api.Session {
 
 func addDrops(c api.Counters, drops *[pseudowire.Drops]uint64) {
 	for d := pseudowire.NotDropped + 1; d < pseudowire.Drops; d++ {
-		c[d.String()] = drops[d]
+		c[d.String()] += drops[d]
 	}
 }
 
