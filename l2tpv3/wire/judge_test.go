@@ -107,8 +107,6 @@ func whole(t *testing.T, encap wire.Encap, signatures []wire.Signature, encoding
 		Sublayer: pseudowire.DefaultSublayer, Sequencing: pseudowire.NonIPSequencing, TxSpeed: 1e9, RxSpeed: 1e9, PhysicalChannelID: 1}
 	connected := wire.CallConnected{LocalSessionID: 0x1001, RemoteSessionID: 0x2002, Sublayer: wire.Some(pseudowire.DefaultSublayer),
 		Sequencing: wire.Some(pseudowire.AllSequencing), TxSpeed: 1e9, RxSpeed: 1e9, Status: wire.Some(wire.CircuitActive)}
-	pvc, pvcReply := request, reply
-	pvc.PseudowireType, pvc.FrameRelayHeaderLen, pvcReply.FrameRelayHeaderLen = pseudowire.FrameRelay, wire.Some(uint16(4)), wire.Some(uint16(4))
 	d := &dialogue{encap: encap}
 	for _, line := range []struct {
 		from    *side
@@ -126,8 +124,8 @@ func whole(t *testing.T, encap wire.Encap, signatures []wire.Signature, encoding
 		{b, &wire.SLI{LocalSessionID: 0x2002, RemoteSessionID: 0x1001, Status: wire.Some(wire.CircuitStatus(0))}},
 		{a, &wire.WEN{LocalSessionID: 0x1001, RemoteSessionID: 0x2002, Errors: wire.CircuitErrors{HardwareOverruns: 1, AlignmentErrors: 2}}},
 		{a, &wire.CDN{LocalSessionID: 0x1001, RemoteSessionID: 0x2002, Result: wire.Result{Code: wire.CDNError, Error: wire.ErrorResources, Message: "no room"}}},
-		{a, &wire.OCRQ{CallRequest: pvc}},
-		{b, &wire.OCRP{CallReply: pvcReply}},
+		{a, &wire.OCRQ{CallRequest: request}},
+		{b, &wire.OCRP{CallReply: reply}},
 		{b, &wire.OCCN{CallConnected: connected}},
 		{a, acknowledge},
 		{b, &wire.StopCCN{ConnectionID: b.id, Result: wire.Result{Code: wire.StopShutdown}}},
