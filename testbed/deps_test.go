@@ -36,6 +36,8 @@ var house = plan{
 		"spanwire/testbed/kernelvm":        1,
 		"spanwire/pseudowire/ethernet":     1,
 		"spanwire/pseudowire/framerelay":   1,
+		"spanwire/pseudowire/ppp":          1,
+		"spanwire/pseudowire/hdlc":         2,
 		"spanwire/pseudowire/gso":          1,
 		"spanwire/pseudowire/pool":         0,
 		"spanwire/l2tpv3/wire":             1,
@@ -76,7 +78,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.

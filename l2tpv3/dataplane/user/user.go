@@ -15,7 +15,10 @@ import (
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
+	"spanwire/pseudowire/framerelay"
 	"spanwire/pseudowire/gso"
+	"spanwire/pseudowire/hdlc"
+	"spanwire/pseudowire/ppp"
 )
 
 const (
@@ -68,6 +71,7 @@ func (d *drops) load() (n [pseudowire.Drops]uint64) {
 type Link struct {
 	plane      *Plane
 	params     dataplane.Params
+	isIP       func(frame []byte) bool // of what is sent without a number; nil: nothing is
 	route      atomic.Pointer[route]
 	deliver    atomic.Pointer[func([]pseudowire.Frame) int] // nil: nowhere
 	delivering atomic.Int32                                 // calls of deliver that run
@@ -114,6 +118,9 @@ func (p *Plane) Open(params dataplane.Params) (dataplane.Link, error) {
 		return nil, err
 	}
 	l := &Link{plane: p, params: params}
+	if params.PeerSequencing == pseudowire.NonIPSequencing {
+		l.isIP = isIP(params.Pseudowire)
+	}
 	if err := p.table.insert(l); err != nil {
 		return nil, err
 	}
@@ -270,10 +277,23 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHead
 // "if an implementation is unable to perform such classification within L2
 // frames, all packets MUST be provided with sequence numbers".
 func (l *Link) sequenced(f pseudowire.Frame) bool {
-	if l.params.PeerSequencing == pseudowire.NonIPSequencing && l.ethernet() {
-		return !ethernet.IsIP(f.Bytes())
+	return l.isIP == nil || !l.isIP(f.Bytes())
+}
+
+// isIP returns what tells the IP packets among the frames of a type, nil for a type
+// whose frames cannot be classified.
+func isIP(t pseudowire.Type) func(frame []byte) bool {
+	switch t {
+	case pseudowire.Ethernet, pseudowire.EthernetVLAN:
+		return ethernet.IsIP
+	case pseudowire.FrameRelay:
+		return framerelay.IsIP
+	case pseudowire.HDLC:
+		return hdlc.IsIP
+	case pseudowire.PPP:
+		return ppp.IsIP
 	}
-	return true
+	return nil
 }
 
 func (l *Link) ethernet() bool {
