@@ -27,6 +27,8 @@ type site struct {
 	name string
 	dir  string
 	file string // its configuration
+	run  *exec.Cmd
+	log  bytes.Buffer // after the end
 }
 
 // start runs Spanwire until the test ends.
@@ -37,21 +39,30 @@ func (s *site) start(t *testing.T, binary, text string) {
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	run := exec.Command(binary, "run", "-c", s.file, "--log-level", "error")
-	run.Stderr = &log
-	if err := s.Start(run); err != nil {
+	s.log.Reset()
+	s.run = exec.Command(binary, "run", "-c", s.file, "--log-level", "warn")
+	s.run.Stderr = &s.log
+	if err := s.Start(s.run); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		run.Process.Signal(syscall.SIGTERM)
-		if err := run.Wait(); err != nil {
-			t.Errorf("%s: %v", s.name, err)
-		}
-		if t.Failed() && log.Len() > 0 {
-			t.Logf("%s says:\n%s", s.name, &log)
+		s.stop(t)
+		if t.Failed() && s.log.Len() > 0 {
+			t.Logf("%s says:\n%s", s.name, &s.log)
 		}
 	})
+}
+
+// stop ends Spanwire, unless it has ended.
+func (s *site) stop(t *testing.T) {
+	t.Helper()
+	if s.run.ProcessState != nil {
+		return
+	}
+	s.run.Process.Signal(syscall.SIGTERM)
+	if err := s.run.Wait(); err != nil {
+		t.Errorf("%s: %v", s.name, err)
+	}
 }
 
 // connected returns sites on one switch: 192.0.2.1 and 2001:db8::1, and so on.
