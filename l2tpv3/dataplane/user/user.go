@@ -233,7 +233,7 @@ func (l *Link) cut(r *route, s *sender, f pseudowire.Frame) (sent int) {
 			wire.PutSequence(h[n-4:], l.next.Add(1)-1)
 		}
 		h, payload, _ := s.cutter.Next(h)
-		s.packets[s.n] = transport.Packet{Head: h, Body: payload}
+		s.packets[s.n] = transport.Packet{Head: h, Body: payload, DSCP: f.SendDSCP}
 		if s.n++; s.n == batch {
 			sent += l.flush(r, s)
 		}
@@ -257,7 +257,7 @@ func (l *Link) flush(r *route, s *sender) int {
 // or, where that is too small, into head.
 func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) transport.Packet {
 	n := len(r.header)
-	var p transport.Packet
+	p := transport.Packet{DSCP: f.SendDSCP}
 	var h []byte
 	if f.Headroom() >= n {
 		p.Body = f.Prepend(n)
@@ -412,7 +412,7 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 		if in.shelf == nil {
 			in.shelf = r.takeShelf()
 		}
-		if !in.shelf.put(n, f.Bytes()) {
+		if !in.shelf.put(n, f) {
 			return pseudowire.DropSequence // a duplicate
 		}
 		if in.shelf.count == 1 {
