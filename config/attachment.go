@@ -12,6 +12,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"spanwire/bridge"
+	"spanwire/bridge/link"
 	"spanwire/bridge/serial"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
@@ -111,6 +112,7 @@ func ethernetFields(a *Attachment, d *tags) []field {
 		{"peer_vlan", textOrNumber, vlan(&e.Wire), ""},
 		{"outer_tpid", integerType, outerTPID(&d.outer), ""},
 		{"priority", integerType, number(&e.Priority, 0, ethernet.Priorities-1), ""},
+		{"priority_dscp", textType, priorityDSCP(&e.DSCP), ""},
 	}
 }
 
@@ -162,7 +164,7 @@ var belong = []struct {
 	keys  []string
 }{
 	{[]Kind{TAP}, []string{"carrier", "bridge", "mtu", "mac", "addresses"}},
-	{[]Kind{TAP, Interface, InHub}, []string{"vlan", "vlans", "peer_vlan", "outer_tpid", "priority"}},
+	{[]Kind{TAP, Interface, InHub}, []string{"vlan", "vlans", "peer_vlan", "outer_tpid", "priority", "priority_dscp"}},
 	{[]Kind{Serial}, []string{"dlci"}},
 	{[]Kind{InHub}, []string{"group", "spoke", "mac_limit", "over_limit", "bpdu", "broadcast_limit", "multicast_limit", "unknown_limit", "stations"}},
 }
@@ -235,6 +237,7 @@ func (a *Attachment) NSP() ethernet.Config {
 	e := a.Ethernet
 	if a.Kind == InHub {
 		e.Segment, e.Wire = e.Wire, e.Segment
+		e.DSCP, e.PeerDSCP = e.PeerDSCP, e.DSCP
 	}
 	return e
 }
@@ -246,9 +249,34 @@ func (p *parser) bridgeVLANs(in named, a *Attachment, wrong map[string]bool) {
 			p.problem(join(in.path, key), "found without bridge, want bridge with it: there is nothing that has it")
 		}
 	}
-	if a.BridgeVLANs != nil && a.BridgeVLANs.Has(a.BridgeVLAN) && a.BridgeVLAN != 0 {
-		p.problem(join(in.path, "bridge_vlans"), "found %q, want it without %d, which is bridge_vlan", a.BridgeVLANs, a.BridgeVLAN)
+	switch v := a.BridgeVLANs; {
+	case v == nil:
+	case v.Has(0):
+		p.problem(join(in.path, "bridge_vlans"), "found %q, want VLANs from 1 to %d: frames of none are in bridge_vlan", v, ethernet.MaxVID)
+	case v.Has(a.BridgeVLAN):
+		p.problem(join(in.path, "bridge_vlans"), "found %q, want it without %d, which is bridge_vlan", v, a.BridgeVLAN)
 	}
+}
+
+// VLANs returns those that a TAP has in its bridge; zero: as the bridge has it.
+func (a *Attachment) VLANs() link.VLANs {
+	v := link.VLANs{PVID: a.BridgeVLAN}
+	for vid := uint16(1); a.BridgeVLANs != nil && vid <= ethernet.MaxVID; vid++ {
+		if a.BridgeVLANs.Has(vid) {
+			v.Tagged = append(v.Tagged, vid)
+		}
+	}
+	return v
+}
+
+// Filters reports whether a bridge of the file must filter VLANs.
+func (f *File) Filters(bridge string) bool {
+	filters := func(a *Attachment) bool { return a.Bridge == bridge && (a.BridgeVLAN != 0 || a.BridgeVLANs != nil) }
+	return slices.ContainsFunc(f.Tunnels, func(t Tunnel) bool {
+		return slices.ContainsFunc(t.Sessions, func(s Session) bool { return filters(&s.Attachment) })
+	}) || slices.ContainsFunc(f.Hubs, func(h Hub) bool {
+		return slices.ContainsFunc(h.Ports, func(p HubPort) bool { return filters(&p.Attachment) })
+	})
 }
 
 // VLAN shows tags as the file has them.
@@ -317,11 +345,12 @@ func (p *parser) serials() {
 // serialFields are the keys of [serial.NAME].
 func serialFields(s *SerialPort) []keys {
 	q := &s.FrameRelay
+	forms := []framerelay.Form{framerelay.Auto, framerelay.AnnexA, framerelay.AnnexD, framerelay.Cisco, framerelay.NoLMI}
 	roles := []framerelay.Role{framerelay.DCE, framerelay.DTE, framerelay.NNI}
 	return []keys{{every, []field{
 		{"line", textType, line(&s.Line), wantLine},
 		{"header_octets", integerType, oneOf(&q.HeaderLen, framerelay.ShortHeader, framerelay.LongHeader), ""},
-		{"lmi", textType, lmi(s), ""},
+		{"lmi", textType, choice(&q.Form, framerelay.Form.String, forms), ""},
 		{"lmi_role", textType, choice(&q.Role, framerelay.Role.String, roles), ""},
 		{"t391", textType, duration(&q.T391, time.Second, 30*time.Second), ""},
 		{"t392", textType, duration(&q.T392, time.Second, 60*time.Second), ""},
@@ -341,6 +370,9 @@ func (p *parser) serialPort(in named, s *Session, wrong map[string]bool) {
 		return
 	}
 	relayed := s.Params.Pseudowire == pseudowire.FrameRelay
+	if s.Circuit != nil && relayed {
+		s.Circuit.FrameRelayHeaderLen = port.headerLen()
+	}
 	switch {
 	case wrong["pseudowire"] || wrong["dlci"]:
 	case relayed && s.DLCI == 0:
@@ -465,6 +497,26 @@ func vlan(to *[]ethernet.Tag) setter {
 	}
 }
 
+// priorityDSCP takes how priorities and DSCPs belong together.
+func priorityDSCP(to **ethernet.DSCPMap) setter {
+	return func(v any) string {
+		text := v.(string)
+		if text == "none" {
+			*to = nil
+			return ""
+		}
+		m := ethernet.ClassSelectors()
+		if text != "class-selectors" {
+			var err error
+			if m, err = ethernet.ParseDSCPMap(text); err != nil {
+				return `want "none", "class-selectors", or what is to be otherwise than these: "5=46,4=34"`
+			}
+		}
+		*to = &m
+		return ""
+	}
+}
+
 func outerTPID(to *uint16) setter {
 	return func(v any) string {
 		n := v.(int64)
@@ -496,21 +548,6 @@ func line(to *serial.Config) setter {
 			return "want " + wantLine
 		}
 		*to = cfg
-		return ""
-	}
-}
-
-// lmi takes the form of the LMI, or that there is none.
-func lmi(to *SerialPort) setter {
-	forms := []framerelay.Form{framerelay.Auto, framerelay.AnnexA, framerelay.AnnexD, framerelay.Cisco}
-	form := choice(&to.FrameRelay.Form, framerelay.Form.String, forms)
-	return func(v any) string {
-		if to.NoLMI = v == "none"; to.NoLMI {
-			return ""
-		}
-		if complaint := form(v); complaint != "" {
-			return complaint + ` or "none"`
-		}
 		return ""
 	}
 }

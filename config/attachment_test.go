@@ -42,6 +42,7 @@ func TestAttachments(t *testing.T) {
 	}
 	none := []ethernet.Tag(nil)
 	one := func(vid uint16) []ethernet.Tag { return []ethernet.Tag{{VID: vid}} }
+	selectors := ethernet.ClassSelectors()
 	const line = "udp:127.0.0.1:10001,127.0.0.1:10002"
 	for _, v := range []struct {
 		text string
@@ -61,6 +62,7 @@ func TestAttachments(t *testing.T) {
 			Attachment{Kind: Interface, Interface: "eth1", Ethernet: ethernet.Config{Wire: one(10), Priority: 5}}},
 		{"tap = \"a0\"\nvlan = \"42.7\"\npseudowire = \"vlan\"\nouter_tpid = 0x8100", pseudowire.EthernetVLAN,
 			Attachment{Kind: TAP, TAP: "a0", Ethernet: ethernet.Config{Segment: []ethernet.Tag{{TPID: ethernet.CTag, VID: 42}, {VID: 7}}, Wire: one(0)}}},
+		{"tap = \"a0\"\npriority_dscp = \"class-selectors\"", pseudowire.Ethernet, Attachment{Kind: TAP, TAP: "a0", Ethernet: ethernet.Config{DSCP: &selectors}}},
 		{"tap = \"a0\"\npseudowire = \"vlan\"", pseudowire.EthernetVLAN, Attachment{Kind: TAP, TAP: "a0"}}, // whatever tag it has
 		{"hub = \"lab\"\ngroup = 1\nspoke = true\nmac_limit = 9\nover_limit = \"pass\"\nbpdu = \"disable\"\nbroadcast_limit = 1\nmulticast_limit = 2\nunknown_limit = 3\nstations = [\"02:00:00:00:00:01\", \"02:00:00:00:00:02@10\"]",
 			pseudowire.Ethernet, Attachment{Kind: InHub, Hub: "lab",
@@ -123,7 +125,7 @@ lmi  = "none"
 		{Name: "wan1", Line: serial.Config{Network: "unix", Local: "/run/a", Peer: "/run/b"}, Carries: pseudowire.FrameRelay, Capture: "x.pcap",
 			FrameRelay: framerelay.Config{Role: framerelay.NNI, Form: framerelay.AnnexD, HeaderLen: 4, T391: 5 * time.Second, T392: 6 * time.Second,
 				N391: 2, N392: 1, N393: 3, Asynchronous: true}},
-		{Name: "wan2", Line: serial.Config{Network: "udp", Local: "[::1]:1", Peer: "[::1]:2"}, NoLMI: true},
+		{Name: "wan2", Line: serial.Config{Network: "udp", Local: "[::1]:1", Peer: "[::1]:2"}, FrameRelay: framerelay.Config{Form: framerelay.NoLMI}},
 		{Name: "unix:/c,/d", Line: serial.Config{Network: "unix", Local: "/c", Peer: "/d"}, Carries: pseudowire.HDLC},
 	}, f.Serials); d != "" {
 		t.Errorf("serial ports (-want +got):\n%s", d)
@@ -152,6 +154,7 @@ func TestBadAttachments(t *testing.T) {
 		{sections, []string{"pseudowire = \"hdlc\"\nserial = \"wan1\"\nvlan = 1"}, s0 + `vlan: found without tap or interface or hub, want tap or interface or hub with it: there is nothing that has it`},
 		{"", []string{"tap = \"a0\"\nbridge_vlan = 5"}, s0 + `bridge_vlan: found without bridge, want bridge with it: there is nothing that has it`},
 		{"", []string{"tap = \"a0\"\nbridge = \"b\"\nbridge_vlan = 5\nbridge_vlans = \"4-6\""}, s0 + `bridge_vlans: found "4-6", want it without 5, which is bridge_vlan`},
+		{"", []string{"tap = \"a0\"\nbridge = \"b\"\nbridge_vlans = \"0,4-6\""}, s0 + `bridge_vlans: found "0,4-6", want VLANs from 1 to 4094: frames of none are in bridge_vlan`},
 		{"", []string{"tap = \"a0\"\nvlan = 4095"}, s0 + `vlan: found 4095, want a VLAN from 1 to 4094, or a customer's in a provider's: "42.7"`},
 		{"", []string{"tap = \"a0\"\nvlan = \"1.2.3\""}, s0 + `vlan: found "1.2.3", want a VLAN from 1 to 4094, or a customer's in a provider's: "42.7"`},
 		{"", []string{"tap = \"a0\"\nvlans = \"10-5\""}, s0 + `vlans: found "10-5", want VLANs from 1 to 4094, and 0 for frames of none: "10,20-29"`},
@@ -183,6 +186,7 @@ func TestBadAttachments(t *testing.T) {
 		{sections, []string{"serial = \"wan1\"\npseudowire = \"hdlc\"\ndlci = 100"}, s0 + `dlci: found 100, want pseudowire = "frame-relay" with it`},
 		{sections, []string{"serial = \"wan1\"\npseudowire = \"hdlc\"", relay + "dlci = 100"}, s1 + `dlci: found 100, which is that of tunnel t: session s0 (line 16), want another`},
 		{"[serial.a]\nline = \"unix:/a,/b\"\n[serial.b]\nline = \"unix:/a,/c\"", []string{"tap = \"a0\""}, `serial b: line: found "unix:/a,/c", which is that of serial a (line 4), want another`},
+		{"", []string{"tap = \"a0\"\npriority_dscp = \"5=64\""}, s0 + `priority_dscp: found "5=64", want "none", "class-selectors", or what is to be otherwise than these: "5=46,4=34"`},
 		{"[serial.a]", []string{"tap = \"a0\""}, `serial a: line: missing, want "udp:LOCAL,PEER" with addresses and ports, or "unix:/LOCAL,/PEER" with paths`},
 		{"[serial.a]\nline = \"unix:/a,/b\"\nlmi = \"frf\"", []string{"tap = \"a0\""}, `serial a: lmi: found "frf", want "auto" or "q933a" or "ansi" or "cisco" or "none"`},
 	} {

@@ -381,7 +381,9 @@ func (p *parser) tunnel(in named) Tunnel {
 	}
 	p.ends, p.anyEnd = make(map[string]toml.Key), nil
 	for _, session := range p.named(join(in.path, "session"), in.table) {
-		t.Sessions = append(t.Sessions, p.session(session, &t, wrong["peer"]))
+		s := p.session(session, &t, wrong["peer"])
+		t.ReceiveDSCP = t.ReceiveDSCP || s.Ethernet.DSCP != nil
+		t.Sessions = append(t.Sessions, s)
 	}
 	if t.Dynamic != nil {
 		if c := &t.Dynamic.Control; c.SessionLimit < len(t.Sessions) {

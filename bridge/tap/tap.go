@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"spanwire/bridge/link"
 	"spanwire/bridge/vnet"
 	"spanwire/pseudowire"
 )
@@ -36,8 +37,9 @@ const (
 type Config struct {
 	Name      string
 	MAC       net.HardwareAddr
-	MTU       int    // of the frames' payload, octets
-	Bridge    string // a Linux bridge that is there; empty: none
+	MTU       int        // of the frames' payload, octets
+	Bridge    string     // a Linux bridge that is there; empty: none
+	VLANs     link.VLANs // in the bridge; zero: as the bridge has it
 	Addresses []netip.Prefix
 	Alias     string // for people who look at the device; empty: none
 }
@@ -193,7 +195,10 @@ func (t *TAP) enslave() error {
 	if err != nil {
 		return err
 	}
-	return netlink.LinkSetMaster(t.link, bridge)
+	if err := netlink.LinkSetMaster(t.link, bridge); err != nil {
+		return err
+	}
+	return link.SetVLANs(t.cfg.Name, t.cfg.VLANs) // before it is up
 }
 
 // silence keeps the device from giving itself an IPv6 address, and so from

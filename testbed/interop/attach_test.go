@@ -56,6 +56,9 @@ type joined struct {
 	stays [2][][]tag // tags of frames that must not pass, by the end that sends them
 }
 
+// replaced puts the device's name into the keys of an attachment.
+func replaced(keys, device string) string { return strings.Replace(keys, "DEV", device, 1) }
+
 func port(kind string) string { return kind + ` = "DEV"` }
 
 func joins() []joined {
@@ -84,6 +87,10 @@ func joins() []joined {
 			attachment{port("interface") + "\nvlan = \"42.7\"\npseudowire = \"vlan\"", []tag{s(42), c(7)}},
 			attachment{port("tap") + "\nvlan = 20\npseudowire = \"vlan\"", []tag{c(20)}}),
 			[2][][]tag{{{s(42)}, {c(42)}}, {{c(7)}}}},
+		{"priorities by the outer header alone", ends(
+			attachment{port("interface") + "\nvlan = 10\npriority_dscp = \"5=46\"", []tag{c(priority | 10)}},
+			attachment{port("tap") + "\nvlan = 20\npriority_dscp = \"class-selectors\"", []tag{c(priority | 20)}}),
+			[2][][]tag{}},
 		{"allowed VLANs", ends(
 			attachment{port("interface") + "\nvlans = \"10,20-29\"", []tag{c(25)}},
 			attachment{port("tap"), []tag{c(25)}}),
@@ -117,7 +124,7 @@ func TestAttachments(t *testing.T) {
 				}
 			}
 			text += fmt.Sprintf("[tunnel.t.session.s%d]\nsession_id = %d\npeer_session_id = %[2]d\nreceive_cookie = \"\"\nsend_cookie = \"\"\n%s\n",
-				i, i+1, strings.Replace(r.ends[end].keys, "DEV", device, 1))
+				i, i+1, replaced(r.ends[end].keys, device))
 		}
 		site.start(t, binary, text)
 	}

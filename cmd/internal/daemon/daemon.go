@@ -167,7 +167,11 @@ func (d *daemon) openBridge(a *config.Attachment) error {
 	if name == "" || slices.ContainsFunc(d.bridges, func(b *link.Bridge) bool { return b.Name() == name }) {
 		return nil
 	}
-	b, err := link.OpenBridge(name, d.file.Node.Hostname)
+	open := link.OpenBridge
+	if d.file.Filters(name) {
+		open = link.OpenVLANBridge
+	}
+	b, err := open(name, d.file.Node.Hostname)
 	if err != nil {
 		return err
 	}

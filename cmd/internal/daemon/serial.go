@@ -12,6 +12,7 @@ import (
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
 	"spanwire/l2tpv3"
+	"spanwire/l2tpv3/control"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/framerelay"
 )
@@ -141,9 +142,6 @@ func (p *serialPort) show() api.Serial {
 	up, form := p.relay.Up()
 	s := p.relay.Stats()
 	a.LMI = &api.LMI{Up: up, Form: form.String(), Role: p.cfg.FrameRelay.Role.String()}
-	if p.cfg.NoLMI {
-		a.LMI = &api.LMI{Up: true, Form: "none"}
-	}
 	for why := framerelay.NotDropped + 1; why < framerelay.Drops; why++ {
 		a.Counters["in_"+why.String()] = s.In[why]
 		a.Counters["out_"+why.String()] = s.Out[why]
@@ -194,15 +192,17 @@ type pvc struct {
 	port *serialPort
 	pvc  *serial.PVC
 
-	mu     sync.Mutex
-	tell   func(up bool)
-	status framerelay.Status
+	mu      sync.Mutex
+	session *l2tpv3.Session
+	tell    func(up bool)
+	status  framerelay.Status
 }
 
 func (c *pvc) join(session *l2tpv3.Session, tell func(up bool)) {
 	bridge.Patch(c.pvc, session)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.session = session
 	if c.tell = tell; tell == nil {
 		c.pvc.SetActive(true) // a static session has nobody who says otherwise
 		return
@@ -219,8 +219,12 @@ func (c *pvc) changed(s framerelay.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.status = s
-	if c.tell != nil {
-		c.tell(s == framerelay.Active)
+	if c.tell == nil {
+		return
+	}
+	c.tell(s == framerelay.Active)
+	if s == framerelay.Deleted {
+		c.port.daemon.endpoint.CloseCircuit(c.session, control.Deleted)
 	}
 }
 
