@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -36,5 +37,8 @@ func device(ctx context.Context, n *netlab.Namespace, name string, kind uint16) 
 		}
 		return netlink.LinkSetUp(link)
 	})
-	return f, err
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	return f, nil
 }
