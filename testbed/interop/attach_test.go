@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"spanwire/testbed/interop/station"
 	"spanwire/testbed/netlab"
 )
 
@@ -289,6 +291,53 @@ func TestHubs(t *testing.T) {
 					}
 					if len(got) != 0 != (i == to) {
 						t.Errorf("site %d heard %v of a frame for a station of site %d", i, got, to)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestAttachedHosts has hosts behind devices that Spanwire takes, one of them with a
+// VLAN, say all that there is to say: in frames that stand for several too.
+func TestAttachedHosts(t *testing.T) {
+	spanwire := filepath.Join(t.TempDir(), "spanwire")
+	build(t, spanwire, "spanwire/cmd/spanwire")
+	for _, v := range []struct {
+		name string
+		keys [2]string
+		tags [2]uint16 // of the hosts
+	}{
+		{"ports", [2]string{port("interface"), port("interface")}, [2]uint16{}},
+		{"VLAN to VLAN", [2]string{port("interface") + "\nvlan = 10\npseudowire = \"vlan\"", port("interface") + "\nvlan = 20\npseudowire = \"vlan\""}, [2]uint16{10, 20}},
+		{"VLAN to port", [2]string{port("interface") + "\nvlan = 10", port("interface")}, [2]uint16{10, 0}},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			lab, sites := connected(t, 2)
+			for end, s := range sites {
+				if err := lab.Veth(s.Namespace, "seg", s.Namespace, "ce", 1438); err != nil {
+					t.Fatal(err)
+				}
+				if tag := v.tags[end]; tag != 0 {
+					if err := s.Tag("ce", tag); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Addr("ce", netip.MustParsePrefix(fmt.Sprintf("10.9.0.%d/24", end+1))); err != nil {
+					t.Fatal(err)
+				}
+				s.start(t, spanwire, fmt.Sprintf("[tunnel.t]\nlocal = \"192.0.2.%d\"\npeer = \"192.0.2.%d\"\n[tunnel.t.session.s]\nsession_id = 1\npeer_session_id = 1\n"+
+					"receive_cookie = \"\"\nsend_cookie = \"\"\n%s\n", end+1, 2-end, replaced(v.keys[end], "seg")))
+			}
+			for end, s := range sites {
+				s.status(t, spanwire, 1)
+				at := netip.MustParseAddrPort(fmt.Sprintf("10.9.0.%d:7000", end+1))
+				for _, what := range []station.Talk{
+					station.Flow{Seed: uint64(end), Octets: 4 << 20}, // the neighbour is found
+					station.Burst{Seed: uint64(end), Count: 300, Largest: 1410},
+				} {
+					if err := talk(sites[1-end].Namespace, s.Namespace, at, what); err != nil {
+						t.Errorf("to end %d: %+v: %v", end, what, err)
 					}
 				}
 			}

@@ -37,6 +37,7 @@ const agentPort = 7000
 type bench struct {
 	rows   []row
 	dir    string
+	lab    *netlab.Lab
 	host   *netlab.Namespace // Spanwire's
 	mac    net.HardwareAddr  // ours on the wire
 	remote *station.Remote   // the kernel's
@@ -120,6 +121,7 @@ func (b *bench) lay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(lab.Close)
+	b.lab = lab
 	if b.host, err = lab.Namespace("spanwire"); err != nil {
 		t.Fatal(err)
 	}

@@ -53,15 +53,7 @@ func (b *bench) vlans(t *testing.T) {
 
 func (b *bench) vlan(t *testing.T, r row, c crossing, us, them netip.Prefix) {
 	mtu := r.mtu() - c.less
-	err := b.host.Do(func() error {
-		seg := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "ce", PeerMTU: uint32(mtu)}
-		seg.Name, seg.MTU = "seg", mtu
-		if err := netlink.LinkAdd(seg); err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(seg)
-	})
-	if err != nil {
+	if err := b.lab.Veth(b.host, "seg", b.host, "ce", mtu); err != nil {
 		t.Fatal(err)
 	}
 	defer b.host.Do(func() error {
