@@ -79,7 +79,8 @@ func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 			n = run(packets)
 		}
 		first := len(vectors)
-		for _, packet := range packets[:n] {
+		for i := range packets[:n] {
+			packet := &packets[i] // a copy of each would be felt
 			vectors = appendVector(vectors, packet.Head)
 			vectors = appendVector(vectors, packet.Body)
 		}
@@ -105,7 +106,8 @@ func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 func run(packets []Packet) int {
 	size := packets[0].len()
 	total := size
-	for i, packet := range packets[1:] {
+	for i := range packets[1:] {
+		packet := &packets[i+1]
 		n := packet.len()
 		total += n
 		if n == 0 || n > size || total > maxSegmented || i+1 == maxSegments || packet.DSCP != packets[0].DSCP {

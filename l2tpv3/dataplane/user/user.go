@@ -225,7 +225,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 				continue
 			}
 		}
-		s.packets[s.n] = l.encapsulate(r, f, &s.heads[s.n])
+		l.encapsulate(r, f, &s.packets[s.n], &s.heads[s.n])
 		if s.n++; s.n == batch {
 			sent += l.flush(r, s)
 		}
@@ -271,12 +271,12 @@ func (l *Link) flush(r *route, s *sender) int {
 	return result.Packets
 }
 
-// encapsulate puts the session's header in front of a frame: into its headroom
-// or, where that is too small, into head.
-func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) transport.Packet {
+// encapsulate makes p, which is empty, of a frame and the session's header in front
+// of it: in its headroom or, where that is too small, in head.
+func (l *Link) encapsulate(r *route, f pseudowire.Frame, p *transport.Packet, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) {
 	header := l.out.before(r)
 	n := len(header)
-	p := transport.Packet{DSCP: f.SendDSCP}
+	p.DSCP = f.SendDSCP
 	var h []byte
 	if f.Headroom() >= n {
 		p.Body = f.Prepend(n)
@@ -289,7 +289,6 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHead
 	if l.sequenced(f) {
 		wire.PutSequence(h[n-4:], l.out.next.Add(1)-1)
 	}
-	return p
 }
 
 // sequenced reports whether the frame carries a number. RFC 3931 section 5.4.4:
