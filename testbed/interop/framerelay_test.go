@@ -188,7 +188,9 @@ func TestFrameRelay(t *testing.T) {
 				}
 			}
 
-			// One end goes, and comes again.
+			// One end goes, and comes again. RFC 3931 section 5.4.5: "Links that have a
+			// similar mechanism available (e.g., Frame Relay) MUST map the setting of this
+			// bit to the associated signaling for that link."
 			ces[1].leave(t)
 			sites[1].awaitPVC(t, binary, "inactive")
 			if polls := ces[0].await(t, framerelay.Inactive); polls > 2 {
