@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +64,7 @@ type device struct {
 	ctx  context.Context // ends with the segment
 	stop context.CancelFunc
 	gone chan struct{} // closed when there is nothing left of it
+	news chan struct{} // of an interface, for who waits for it
 
 	mu       sync.Mutex // which nobody holds for long
 	cfg      tap.Config // with the MTU that it has, or shall have; of an interface the name
@@ -106,6 +109,7 @@ func (d *daemon) newDevice(a *config.Attachment, name string, mtu int) (*device,
 		grows:   growth(a),
 		auto:    a.MTU == 0,
 		gone:    make(chan struct{}),
+		news:    make(chan struct{}, 1),
 		carrier: true,
 		cfg: tap.Config{
 			Name:      a.TAP,
@@ -186,7 +190,25 @@ func (s *device) openInterface() (up bool, _ error) {
 	state := p.State()
 	s.opened(p, "")
 	s.log.Info("interface taken", "interface", name, "vlan", config.VLAN(s.joined.Ethernet.Segment), "mtu", state.MTU, "carrier", state.Running)
+	if addresses(name) {
+		// The frames with our own tunnel's packets may be among those that it takes.
+		s.log.Warn("the interface has addresses, and what is for this machine is taken too", "interface", name, "want", "ip addr flush dev "+name)
+	}
 	return state.Running, nil
+}
+
+// addresses reports whether the machine is spoken to at an interface, other than by
+// its neighbours.
+func addresses(name string) bool {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return false
+	}
+	all, err := i.Addrs()
+	return err == nil && slices.ContainsFunc(all, func(a net.Addr) bool {
+		n, is := a.(*net.IPNet)
+		return is && !n.IP.IsLinkLocalUnicast()
+	})
 }
 
 // opened takes a port that was opened.
@@ -318,8 +340,14 @@ func (s *device) follows(c link.Change) {
 		s.cfg.MTU = c.MTU
 	}
 	s.mu.Unlock()
-	if is {
+	switch {
+	case is:
 		s.administrate(c.Running && !c.Deleted)
+	case !c.Deleted:
+		select {
+		case s.news <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -409,7 +437,7 @@ func (s *device) run() {
 			}
 			if err != nil {
 				s.log.Warn("device not opened, trying again", "err", err, "in", wait.String())
-				if !pause(ctx, wait) {
+				if !s.pause(wait) {
 					return
 				}
 				wait = min(2*wait, retryMost)
@@ -427,7 +455,7 @@ func (s *device) run() {
 		s.log.Warn(s.what()+" lost, opening it again", "err", err, "in", wait.String())
 		s.lose()
 		s.administrate(false)
-		if !pause(ctx, wait) {
+		if !s.pause(wait) {
 			return
 		}
 		wait = min(2*wait, retryMost)
@@ -454,6 +482,20 @@ func (s *device) lose() {
 	defer s.mu.Unlock()
 	s.past = s.count()
 	s.port, s.counting, s.nsp = nil, nil, nil
+}
+
+// pause waits, for an interface no longer than until there is news of it, and reports
+// whether the segment goes on.
+func (s *device) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-s.news:
+	case <-timer.C:
+	}
+	return true
 }
 
 // pause waits, and reports whether ctx goes on.
