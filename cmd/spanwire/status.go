@@ -228,18 +228,20 @@ func showRefusals(table *tabwriter.Writer, s *api.Status, now time.Time) {
 // showDrops prints why frames were dropped, if any were.
 func showDrops(table *tabwriter.Writer, s *api.Status) {
 	first := true
+	drop := func(why, where string, n uint64) {
+		if n == 0 {
+			return
+		}
+		if first {
+			row(table)
+			row(table, "DROPPED", "OF", "FRAMES")
+			first = false
+		}
+		row(table, why, where, n)
+	}
 	drops := func(where string, c api.Counters) {
 		for d := pseudowire.NotDropped + 1; d < pseudowire.Drops; d++ {
-			n := c[d.String()]
-			if n == 0 {
-				continue
-			}
-			if first {
-				row(table)
-				row(table, "DROPPED", "OF", "FRAMES")
-				first = false
-			}
-			row(table, d, where, n)
+			drop(d.String(), where, c[d.String()])
 		}
 	}
 	drops("no session", s.Drops)
@@ -247,6 +249,9 @@ func showDrops(table *tabwriter.Writer, s *api.Status) {
 		for _, p := range t.Sessions {
 			drops(p.Name, p.Counters)
 			drops(p.Name, p.Segment)
+			for _, why := range []string{"in_errors", "in_lost", "out_errors"} {
+				drop(why, "segment of "+p.Name, p.Segment[why])
+			}
 		}
 	}
 	table.Flush()

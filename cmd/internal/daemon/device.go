@@ -260,7 +260,8 @@ func (s *device) count() api.Counters {
 	switch p := s.counting.(type) {
 	case *tap.TAP:
 		n := p.Stats()
-		sum.Add(api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "out_frames": n.OutFrames, "out_octets": n.OutOctets, "out_errors": n.OutErrors})
+		sum.Add(api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "in_errors": n.InErrors,
+			"out_frames": n.OutFrames, "out_octets": n.OutOctets, "out_errors": n.OutErrors})
 	case *packet.Port:
 		n := p.Stats()
 		sum.Add(api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "in_errors": n.InErrors, "in_lost": n.InLost,
