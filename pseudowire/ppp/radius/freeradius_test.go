@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -431,5 +433,100 @@ func TestFreeRADIUSWrongSecret(t *testing.T) {
 	_, err = c.Authenticate(context.Background(), Request{User: "alice", Credentials: PAP{[]byte("wonderland")}})
 	if err == nil || strings.Contains(err.Error(), "another") || strings.Contains(err.Error(), hex.EncodeToString([]byte("another"))) {
 		t.Errorf("error %v, want one, without the secret", err)
+	}
+}
+
+// radclient sends a request as FreeRADIUS's own client does, and returns what that
+// printed.
+func radclient(t *testing.T, to netip.AddrPort, kind, secret, attributes string) string {
+	t.Helper()
+	cmd := exec.Command("radclient", "-x", "-r", "2", "-t", "1", to.String(), kind, secret)
+	cmd.Stdin = strings.NewReader(attributes)
+	out, err := cmd.CombinedOutput()
+	var status *exec.ExitError
+	if err != nil && !errors.As(err, &status) {
+		t.Fatalf("radclient (make test-packages installs it): %v", err)
+	}
+	return string(out)
+}
+
+func TestRadclient(t *testing.T) {
+	c, err := New(Config{NASIdentifier: "lns", NASAddress: netip.MustParseAddr("192.0.2.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions := []*Session{
+		{ID: "a1", User: "alice", Address: netip.MustParseAddr("203.0.113.7")},
+		{ID: "a2", User: "alice", Address: netip.MustParseAddr("203.0.113.8")},
+	}
+	var mu sync.Mutex
+	var last Order
+	var met []string
+	d, err := c.ListenDynamic(DynamicConfig{
+		Listen:  netip.MustParseAddrPort("127.0.0.1:0"),
+		Clients: []DynamicClient{{netip.MustParseAddr("127.0.0.1"), NewSecret([]byte(freeSecret))}},
+	}, func(_ context.Context, o Order) ErrorCause {
+		mu.Lock()
+		defer mu.Unlock()
+		last, met = o, nil
+		for _, s := range sessions {
+			if o.Match.Matches(s) {
+				met = append(met, s.ID)
+			}
+		}
+		if met == nil {
+			return SessionContextNotFound
+		}
+		return 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, v := range []struct{ kind, attributes, want, met string }{
+		{"disconnect", `User-Name = "alice"`, "Received Disconnect-ACK", "[a1 a2]"},
+		{"disconnect", `Acct-Session-Id = "a2"`, "Acct-Terminate-Cause = Admin-Reset", "[a2]"},
+		{"disconnect", `User-Name = "alice", Framed-IP-Address = 203.0.113.7, NAS-IP-Address = 192.0.2.1, NAS-Identifier = "lns"`, "Received Disconnect-ACK", "[a1]"},
+		{"disconnect", `User-Name = "alice", Message-Authenticator = 0x00, Proxy-State = 0x0102`, "Proxy-State = 0x0102", "[a1 a2]"},
+		{"disconnect", `User-Name = "alice", Event-Timestamp = ` + fmt.Sprint(time.Now().Unix()), "Received Disconnect-ACK", "[a1 a2]"},
+		{"disconnect", `User-Name = "bob"`, "Error-Cause = Session-Context-Not-Found", "[]"},
+		{"disconnect", `NAS-Identifier = "lns"`, "Error-Cause = Missing-Attribute", ""},
+		{"disconnect", `User-Name = "alice", NAS-Identifier = "other"`, "Error-Cause = NAS-Identification-Mismatch", ""},
+		{"disconnect", `User-Name = "alice", NAS-IP-Address = 192.0.2.9`, "Error-Cause = NAS-Identification-Mismatch", ""},
+		{"disconnect", `User-Name = "alice", Session-Timeout = 5`, "Error-Cause = Unsupported-Attribute", ""},
+		{"disconnect", `User-Name = "alice", Service-Type = Authorize-Only`, "Error-Cause = Unsupported-Service", ""},
+		{"disconnect", `User-Name = "alice", User-Name = "bob"`, "Error-Cause = Invalid-Attribute-Value", ""},
+		{"coa", `Acct-Session-Id = "a1", Session-Timeout = 60, Idle-Timeout = 0, Acct-Interim-Interval = 120, Class = "x", State = 0x07`, "Received CoA-ACK", "[a1]"},
+		{"coa", `Acct-Session-Id = "a1", State = 0x07, Idle-Timeout = 5`, "State = 0x07", "[a1]"},
+		{"coa", `Acct-Session-Id = "a1"`, "Error-Cause = Missing-Attribute", ""},
+		{"coa", `Acct-Session-Id = "a1", Framed-Pool = "x"`, "Error-Cause = Unsupported-Attribute", ""},
+		{"coa", `User-Name = "bob", Session-Timeout = 60`, "Received CoA-NAK", "[]"},
+	} {
+		mu.Lock()
+		last, met = Order{}, nil
+		mu.Unlock()
+		out := radclient(t, d.Address(), v.kind, freeSecret, v.attributes)
+		mu.Lock()
+		if !strings.Contains(out, v.want) || v.met != "" && fmt.Sprint(met) != v.met || v.met == "" && last.From.IsValid() {
+			t.Errorf("%s %s: met %v, want %q %v in\n%s", v.kind, v.attributes, met, v.want, v.met, out)
+		}
+		if strings.Contains(v.attributes, "Idle-Timeout = 0") {
+			if o := last.Change; o == nil || *o.SessionTimeout != time.Minute || *o.IdleTimeout != 0 || *o.Interim != 2*time.Minute || string(o.Class[0]) != "x" {
+				t.Errorf("change %+v", o)
+			}
+		}
+		mu.Unlock()
+	}
+	for _, v := range []struct{ secret, attributes, want string }{
+		{"wrong", `User-Name = "alice"`, "No reply"},
+		{freeSecret, `User-Name = "alice", Event-Timestamp = ` + fmt.Sprint(time.Now().Unix()-1000), "No reply"},
+	} {
+		if out := radclient(t, d.Address(), "disconnect", v.secret, v.attributes); !strings.Contains(out, v.want) {
+			t.Errorf("%s: got\n%s, want %s", v.attributes, out, v.want)
+		}
+	}
+	got := d.Counts()
+	if want := (DynamicCounts{Forged: 2, Stale: 2, ACK: 7, NAK: 10}); got != want {
+		t.Errorf("counts %+v, want %+v", got, want)
 	}
 }
