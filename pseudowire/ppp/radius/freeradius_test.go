@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -464,6 +466,7 @@ func TestRadclient(t *testing.T) {
 	var met []string
 	d, err := c.ListenDynamic(DynamicConfig{
 		Listen:  netip.MustParseAddrPort("127.0.0.1:0"),
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Clients: []DynamicClient{{netip.MustParseAddr("127.0.0.1"), NewSecret([]byte(freeSecret))}},
 	}, func(_ context.Context, o Order) ErrorCause {
 		mu.Lock()

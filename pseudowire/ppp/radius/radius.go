@@ -21,20 +21,24 @@ import (
 
 // A Secret is what we share with a server or a client. It does not show itself.
 type Secret struct {
-	octets *[]byte // behind a pointer, at which printing stops
+	hidden *hidden
 }
+
+// hidden is behind two pointers: package fmt follows one, in a field that is not
+// exported even where a type has a method to write itself.
+type hidden struct{ octets *[]byte }
 
 // NewSecret returns octets as a secret.
 func NewSecret(octets []byte) Secret {
 	octets = append([]byte(nil), octets...)
-	return Secret{&octets}
+	return Secret{&hidden{&octets}}
 }
 
 func (s Secret) bytes() []byte {
-	if s.octets == nil {
+	if s.hidden == nil {
 		return nil
 	}
-	return *s.octets
+	return *s.hidden.octets
 }
 
 // String does not return the secret.
