@@ -122,7 +122,7 @@ func where(path toml.Key) string {
 	var words []string
 	for i := 0; i < len(path); i++ {
 		word := printable(path[i])
-		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port"}, word) {
+		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "user"}, word) {
 			i++
 			word += " " + printable(path[i])
 		}
@@ -221,7 +221,8 @@ func shown(key string, v any) string {
 
 // secret reports whether the value of a key is not to be shown.
 func secret(key string) bool {
-	return strings.HasSuffix(key, "_cookie") || strings.HasSuffix(key, "secret")
+	return strings.HasSuffix(key, "_cookie") || strings.HasSuffix(key, "secret") ||
+		key == "password" || key == "nt_hash" || key == "bcrypt"
 }
 
 // suggest names the key that was likely meant, if one is near.

@@ -65,6 +65,9 @@ var house = plan{
 		"spanwire/testbed/conformance":     9,
 		"spanwire/testbed/interop":         9,
 		"spanwire/testbed/soak":            9,
+
+		"spanwire/pseudowire/ppp/lns/address": 1,
+		"spanwire/pseudowire/ppp/lns/users":   1,
 	},
 	owners: map[string][]string{
 		"github.com/songgao/water":       {"spanwire/bridge/tap"},
@@ -80,7 +83,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.
