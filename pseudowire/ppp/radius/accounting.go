@@ -239,7 +239,8 @@ func (a *Accounting) drop(dropped []*entry) {
 // lines are those of a journal that says all that is to be told.
 func (a *Accounting) lines() (lines []line) {
 	for _, e := range a.ledger.entries {
-		l := line{Open: e.session, User: []byte(e.session.User), Usage: &e.last, At: &e.lastAt}
+		usage, at := e.last, e.lastAt // they are written when these may be others
+		l := line{Open: e.session, User: []byte(e.session.User), Usage: &usage, At: &at}
 		if e.stopped {
 			l.Cause = e.pending[len(e.pending)-1].cause
 		}
@@ -291,18 +292,25 @@ func (a *Accounting) run(ctx context.Context) {
 	}
 }
 
-// checkpoint writes the journal anew.
+// checkpoint writes the journal anew. Sessions do not wait for the disk.
 func (a *Accounting) checkpoint() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.journal == nil {
+	j := a.journal
+	if j == nil {
+		a.mu.Unlock()
 		return
 	}
 	now := time.Now()
 	for _, e := range a.ledger.entries {
 		e.look(now)
 	}
-	a.journaled(a.journal.renew(a.lines()))
+	lines := a.lines()
+	j.begin()
+	a.mu.Unlock()
+	next, err := j.fill(lines)
+	a.mu.Lock()
+	a.journaled(j.finish(next, err))
+	a.mu.Unlock()
 }
 
 // deliver tells one record. s is its session as it was then.

@@ -5,15 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	layeh "layeh.com/radius"
 )
 
 // A detail is a record as FreeRADIUS writes it down: attributes by name.
@@ -296,3 +300,95 @@ nonsense
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("broken") }
+
+// TestAccountingOverLoss has many sessions come and go, with servers that lose every
+// third request and every third answer. Each session is told whole and in order.
+func TestAccountingOverLoss(t *testing.T) {
+	var mu sync.Mutex
+	type told struct{ starts, stops, octets int }
+	sessions := make(map[string]*told)
+	on, seen := 0, make(map[[16]byte]bool)
+	random := rand.New(rand.NewPCG(1, 2))
+	f := newFake(t, func(_ int, r *layeh.Packet) [][]byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if random.IntN(3) == 0 {
+			return nil
+		}
+		answer := must(r.Response(layeh.CodeAccountingResponse).Encode())
+		id := string(r.Get(attrAcctSessionID))
+		s := sessions[id]
+		switch status, _ := integer(r.Get(attrAcctStatusType)); kind(status) {
+		case accountingOn:
+			if len(sessions) > 0 {
+				t.Error("Accounting-On after a session")
+			}
+			on++
+		case start:
+			if s == nil {
+				s = new(told)
+				sessions[id] = s
+			}
+			if s.stops > 0 && !seen[r.Authenticator] {
+				t.Errorf("%s: a start after the stop", id)
+			}
+			s.starts++
+		case stop:
+			if s == nil {
+				t.Errorf("%s: a stop before the start", id)
+				return nil
+			}
+			n, _ := integer(r.Get(attrAcctInputOctets))
+			s.stops++
+			s.octets = int(n)
+		}
+		seen[r.Authenticator] = true
+		if random.IntN(3) == 0 {
+			return nil
+		}
+		return [][]byte{answer, answer}
+	})
+	f.Timeout, f.Tries = 20*time.Millisecond, 50
+	c, err := New(Config{NASIdentifier: "lns", Accounting: []Server{f.Server}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := filepath.Join(t.TempDir(), "journal")
+	a, err := c.OpenAccounting(AccountingConfig{Journal: journal, Checkpoint: 5 * time.Millisecond, Concurrent: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 300
+	ids := make([]string, many)
+	var group sync.WaitGroup
+	for i := range many {
+		group.Go(func() {
+			account := a.Start(Session{User: "alice"}, func() Usage { return Usage{InputOctets: uint64(i)} })
+			ids[i] = account.ID()
+			if i%2 == 0 {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				account.Update(func(*Session) {})
+			}
+			account.Stop(UserRequest)
+		})
+	}
+	group.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if err := a.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if on == 0 || len(sessions) != many {
+		t.Errorf("Accounting-On %d times, %d sessions, want 1 or more and %d", on, len(sessions), many)
+	}
+	for i, id := range ids {
+		if s := sessions[id]; s == nil || s.starts == 0 || s.stops == 0 || s.octets != i {
+			t.Errorf("session %d: told %+v", i, s)
+		}
+	}
+	if text, err := os.ReadFile(journal); err != nil || len(text) != 0 {
+		t.Errorf("journal of %d octets, %v, want an empty one", len(text), err)
+	}
+}

@@ -22,6 +22,9 @@ type journal struct {
 	path string
 	lock *os.File
 	file *os.File
+
+	renewing bool
+	since    []byte // lines since begin
 }
 
 // A line is a line of a journal.
@@ -145,6 +148,9 @@ func (j *journal) write(lines ...line) error {
 	if err != nil {
 		return err
 	}
+	if j.renewing {
+		j.since = append(j.since, b...)
+	}
 	_, err = j.file.Write(b)
 	return err
 }
@@ -160,23 +166,50 @@ func appendLines(b []byte, lines []line) ([]byte, error) {
 	return b, nil
 }
 
-// renew puts lines in the place of all that is there, whole or not at all.
+// renew puts lines in the place of all that is there, whole or not at all. No other
+// call may be made meanwhile, but for write: it takes begin, fill and finish to have
+// those made.
 func (j *journal) renew(lines []line) error {
 	if j == nil {
 		return nil
 	}
+	j.begin()
+	next, err := j.fill(lines)
+	return j.finish(next, err)
+}
+
+// begin has lines that are written from now on be part of the next file too.
+func (j *journal) begin() { j.renewing, j.since = true, nil }
+
+// fill writes the next file. It takes as long as the disk does.
+func (j *journal) fill(lines []line) (*os.File, error) {
 	b, err := appendLines(nil, lines)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	next, err := os.OpenFile(j.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err = next.Write(b); err == nil {
-		if err = next.Sync(); err == nil {
-			err = os.Rename(next.Name(), j.path)
-		}
+		err = next.Sync()
+	}
+	if err != nil {
+		next.Close()
+		return nil, err
+	}
+	return next, nil
+}
+
+// finish puts the next file in its place, if there is one.
+func (j *journal) finish(next *os.File, err error) error {
+	since := j.since
+	j.renewing, j.since = false, nil
+	if err != nil {
+		return err
+	}
+	if _, err = next.Write(since); err == nil {
+		err = os.Rename(next.Name(), j.path)
 	}
 	if err != nil {
 		next.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 
 	layeh "layeh.com/radius"
@@ -47,6 +48,9 @@ type Credentials interface {
 
 // PAP is a password, RFC 1334, of at most 128 octets.
 type PAP struct{ Password []byte }
+
+// Format does not write the password, whatever the verb.
+func (PAP) Format(f fmt.State, _ rune) { io.WriteString(f, "PAP") }
 
 // CHAP is the answer to a challenge with MD5, RFC 1994.
 type CHAP struct {
