@@ -285,18 +285,19 @@ func (a *Accounting) run(ctx context.Context) {
 		case <-timer.C:
 		case <-a.kick:
 		case <-checkpoint.C:
-			a.checkpoint()
+			under.Go(a.checkpoint)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// checkpoint writes the journal anew. Sessions do not wait for the disk.
+// checkpoint writes the journal anew, unless that goes on already. Nothing waits for
+// the disk.
 func (a *Accounting) checkpoint() {
 	a.mu.Lock()
 	j := a.journal
-	if j == nil {
+	if j == nil || j.renewing {
 		a.mu.Unlock()
 		return
 	}
