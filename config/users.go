@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	_ "embed" // the reference
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -16,6 +17,11 @@ import (
 
 	"spanwire/pseudowire/ppp/lns/users"
 )
+
+// UsersReference is a file of users that has every key, with its meaning.
+//
+//go:embed users.toml
+var UsersReference string
 
 // A Users is what a file of the users of an LNS says.
 type Users struct {

@@ -68,6 +68,24 @@ func TestParseUsers(t *testing.T) {
 	}
 }
 
+// TestUsersReference wants every key in the reference, and the reference to be right.
+func TestUsersReference(t *testing.T) {
+	u, err := ParseUsers("users.toml", []byte(UsersReference))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := users.New(u.All); err != nil {
+		t.Error(err)
+	}
+	for _, k := range userFields(new(users.User), new(userDraft)) {
+		for _, f := range k.fields {
+			if !strings.Contains(UsersReference, "\n"+f.key+" ") {
+				t.Errorf("the reference has no %s", f.key)
+			}
+		}
+	}
+}
+
 func TestParseUsersProblems(t *testing.T) {
 	for _, v := range []struct{ text, want string }{
 		{"[user.a]\n", "users:1: user a: no password, want one of password, nt_hash and bcrypt"},

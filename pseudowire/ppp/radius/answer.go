@@ -33,7 +33,9 @@ type Answer struct {
 	Problem string   // why what was an Access-Accept is a Reject; empty: it was none
 	Message []string // Reply-Message: for the user
 
-	EAP   []byte // packet for the peer; nil: none
+	// EAP is a packet for the peer, to pass through; nil: the server sent none
+	// that agrees with the Result, and it is for the NAS to say Success or Failure.
+	EAP   []byte
 	State State
 
 	// The Message of MS-CHAPv2's Success packet, "S=..." and more; of its
