@@ -108,7 +108,7 @@ func TestFreeRADIUSAccounting(t *testing.T) {
 		}
 		switch status {
 		case "Accounting-On", "Accounting-Off":
-			d.want(t, map[string]string{"NAS-IP-Address": "192.0.2.1", "NAS-Identifier": "lns.example", "User-Name": ""})
+			d.want(t, map[string]string{"NAS-IP-Address": "192.0.2.1", "NAS-Identifier": "lns.example", "User-Name": "", "Acct-Terminate-Cause": ""})
 			continue
 		case "Start":
 			d.want(t, map[string]string{"Acct-Input-Octets": "", "Acct-Session-Time": "", "Acct-Terminate-Cause": ""})

@@ -18,7 +18,10 @@ import (
 
 // A DynamicConfig says whom to obey, RFC 5176.
 type DynamicConfig struct {
-	Listen  netip.AddrPort // RFC 5176 has port 3799
+	// Listen is an address and a port, of which RFC 5176 has 3799. Without an
+	// address, answers come from that which the route says, and a client may have
+	// asked another.
+	Listen  netip.AddrPort
 	Clients []DynamicClient
 
 	Window        time.Duration // within which an Event-Timestamp is current, and a request a repeated one; 0: 300 s

@@ -92,9 +92,6 @@ func (c *Client) accountingRequest(to *server, s *Session, r record, now time.Ti
 	c.addNAS(p)
 	if s == nil {
 		addString(p, attrAcctSessionID, c.boot) // RFC 2866 section 5.13 wants one in each
-		if r.kind == accountingOff {
-			addInteger(p, attrAcctTerminateCause, uint32(AdminReboot))
-		}
 	} else {
 		addString(p, attrAcctSessionID, s.ID)
 		s.add(p)
