@@ -203,6 +203,7 @@ type automaton struct {
 	restart   int
 
 	naks    int // Configure-Naks sent since the last Configure-Ack
+	nakID   uint8
 	refused int // Configure-Naks and Rejects received since the last Configure-Ack
 
 	// Our last Configure-Request.
@@ -271,8 +272,11 @@ func (a *automaton) take(action step, e event) {
 		a.layer.acked()
 		l.send(a.protocol, a.reply)
 	case scn:
-		if a.reply.code == configureNak {
+		// What is only a retransmission, its Identifier unchanged, says nothing of
+		// whether the peer takes a Nak.
+		if a.reply.code == configureNak && (a.naks == 0 || a.reply.id != a.nakID) {
 			a.naks++
+			a.nakID = a.reply.id
 		}
 		l.send(a.protocol, a.reply)
 	case sta:

@@ -42,7 +42,7 @@ type lcp struct {
 	verify           []Method // that the peer did not refuse
 	noMRU            bool     // the peer rejected the option
 	noMagic          bool
-	looped           int // Configure-Requests with our own magic number
+	looped           int    // Configure-Requests with our own magic number
 	initial, current []byte // the options of the peer's first, and of its acknowledged Configure-Request
 
 	// Echo-Request, RFC 1661 section 5.8.

@@ -416,9 +416,9 @@ func (l *Link) take(p Protocol, a *automaton, c packet) {
 			l.say(c.data)
 		}
 		a.receive(c)
-		if c.code == terminateRequest && a.state == Stopping {
+		if a.state == Stopping && l.phase != Terminate {
 			l.phase = Terminate
-			if l.reason == NotClosed {
+			if l.reason = CodesRejected; c.code == terminateRequest {
 				l.reason = ByPeer
 			}
 		}
@@ -607,7 +607,7 @@ func (l *Link) unencrypt() {
 	if l.mppe.Load() == nil {
 		return
 	}
-	if l.ccp.required() && l.phase == Network {
+	if l.ccp.required() && l.lcp.state == Opened {
 		l.close(NoEncryption)
 	}
 	l.open.And(^uint32(bitEncrypted))
