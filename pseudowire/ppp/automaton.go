@@ -272,8 +272,8 @@ func (a *automaton) take(action step, e event) {
 		a.layer.acked()
 		l.send(a.protocol, a.reply)
 	case scn:
-		// What is only a retransmission, its Identifier unchanged, says nothing of
-		// whether the peer takes a Nak.
+		// A retransmission, whose Identifier is unchanged, says nothing of whether the
+		// peer takes a Nak.
 		if a.reply.code == configureNak && (a.naks == 0 || a.reply.id != a.nakID) {
 			a.naks++
 			a.nakID = a.reply.id
@@ -446,6 +446,7 @@ func (a *automaton) asked(rejected []byte) bool {
 func (a *automaton) judge(p packet) event {
 	var naks, rejects []byte
 	var seen [4]uint64
+	failed := a.naks >= a.link.cfg.MaxFailure && p.id != a.nakID
 	a.layer.begin()
 	for o := range options(p.data) {
 		said, wanted := reject, []byte(nil) // "None of the Configuration Options may be listed more than once"
@@ -454,13 +455,13 @@ func (a *automaton) judge(p packet) event {
 		}
 		seen[o.kind/64] |= 1 << (o.kind % 64)
 		switch {
-		case said == reject, said == nak && a.naks >= a.link.cfg.MaxFailure:
+		case said == reject, said == nak && failed:
 			rejects = append(rejects, o.raw...)
 		case said == nak:
 			naks = append(naks, wanted...)
 		}
 	}
-	if a.naks < a.link.cfg.MaxFailure {
+	if !failed {
 		naks = a.layer.missing(naks)
 	}
 	switch {
