@@ -31,6 +31,7 @@ type wire struct {
 	lives  [2]int // how many Links an end has had
 	secret string // that the owners know
 	frames int
+	said   [][]byte // all frames
 }
 
 // An arrival is of a frame, or of what an owner says.
@@ -93,6 +94,7 @@ func (w *wire) drain(n int) {
 	}
 	for _, b := range frames {
 		w.frames++
+		w.said = append(w.said, b)
 		copies := []time.Duration{time.Millisecond}
 		if !w.clean {
 			copies = w.judges[n].Next(copies)
