@@ -75,16 +75,22 @@ func (c *ccp) up() {
 		k.encrypt()
 	case c.required():
 		k.close(NoEncryption)
+	default:
+		k.release()
 	}
 }
 
 func (c *ccp) down() {
 	c.refused = false
-	c.link.unencrypt()
+	if c.able {
+		c.link.hold()
+	}
 }
 
 func (c *ccp) finished(event) {
 	if c.required() {
 		c.link.close(NoEncryption)
+		return
 	}
+	c.link.release()
 }

@@ -173,7 +173,7 @@ const undrained = 32
 const (
 	bitIPv4 = 1 << iota
 	bitIPv6
-	bitEncrypted // and only what is encrypted
+	bitEncrypted // and only to what is encrypted; until there is a key, to nothing
 )
 
 // A Link is one end of a PPP link. Like all machines here it does no I/O, starts no
@@ -528,6 +528,9 @@ func (l *Link) proceed() {
 		l.close(NoEncryption)
 		return
 	}
+	if l.ccp.able {
+		l.hold()
+	}
 	if l.ccp.able || l.cfg.Encryption == CCPEmpty {
 		begin(&l.ccp.automaton)
 	}
@@ -561,6 +564,7 @@ func (l *Link) unestablished() {
 			a.on(down)
 		}
 	}
+	l.release()
 	l.verifier.stop()
 	l.prover.stop()
 	l.keys, l.hasKeys = keys{}, false
@@ -594,24 +598,26 @@ func (l *Link) networkFinished() {
 	}
 }
 
+// hold keeps packets back, in both directions, while encryption is negotiated. RFC 3078
+// section 9: "Peers MUST NOT transmit user data until the MPPE negotiation is complete."
+// Where encryption is required there is no link any more if it ends.
+func (l *Link) hold() {
+	if l.mppe.Swap(nil) != nil && l.ccp.required() && l.lcp.state == Opened {
+		l.close(NoEncryption)
+		return
+	}
+	if l.phase == Network {
+		l.open.Or(bitEncrypted)
+	}
+}
+
+// release lets packets go in the clear: there will be no encryption.
+func (l *Link) release() { l.open.And(^uint32(bitEncrypted)) }
+
 // encrypt is This-Layer-Up of CCP with MPPE.
 func (l *Link) encrypt() {
 	l.mppe.Store(newMPPE(l.keys))
-	l.open.Or(bitEncrypted)
 	l.networks()
-}
-
-// unencrypt is This-Layer-Down of CCP. Where encryption is required nothing goes
-// without it.
-func (l *Link) unencrypt() {
-	if l.mppe.Load() == nil {
-		return
-	}
-	if l.ccp.required() && l.lcp.state == Opened {
-		l.close(NoEncryption)
-	}
-	l.open.And(^uint32(bitEncrypted))
-	l.mppe.Store(nil)
 }
 
 // Advance takes what is due.

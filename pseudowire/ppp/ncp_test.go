@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"spanwire/pseudowire"
 )
 
 // ipcpOnly is a Link in the Network phase that has spoken of IPv4 alone.
@@ -332,5 +334,44 @@ func TestEncryptionRequired(t *testing.T) {
 			d.after(10 * time.Second)
 			d.wantClosed(NoEncryption)
 		})
+	}
+}
+
+// TestHeldBack: "Peers MUST NOT transmit user data until the MPPE negotiation is
+// complete."
+func TestHeldBack(t *testing.T) {
+	data := func(d *dialogue) (in, out bool) {
+		_, _, in = d.link.Decap(pseudowire.NewFrame(unhex(t, "21 4501"), 0))
+		_, out = d.link.Prepend(pseudowire.NewFrame(make([]byte, 100), 50), IPv4)
+		return in, out
+	}
+	d := encrypting(t, MPPEOffered)
+	d.agree(IPCP, "03 06 c000024d")
+	if in, out := data(d); in || out {
+		t.Errorf("data in %v, out %v, before CCP is opened", in, out)
+	}
+	d.hearPacket(CCP, packet{configureReject, d.link.ccp.sentID, d.link.ccp.sent})
+	d.agree(CCP, "")
+	if in, out := data(d); !in || !out {
+		t.Errorf("data in %v, out %v, after the peer wants no encryption", in, out)
+	}
+	d.hearPacket(CCP, packet{configureRequest, 2, unhex(t, "12 06 01000040")}) // it begins again
+	if in, out := data(d); in || out {
+		t.Errorf("data in %v, out %v, while it changes its mind", in, out)
+	}
+	d.wantSaid(CCP, configureRequest)
+	d.wantSaid(CCP, configureAck)
+	d.hearPacket(CCP, packet{configureAck, d.link.ccp.sentID, d.link.ccp.sent})
+	if in, out := data(d); in || !out || !d.link.Status().Encrypted {
+		t.Errorf("data in %v, out %v, encrypted %v", in, out, d.link.Status().Encrypted)
+	}
+	d.hear("c021 08 01 0010 80fd 01 01 000a 1206 01000040") // and rejects all of it
+	d.after(10 * time.Second)
+	if in, out := data(d); !in || !out {
+		t.Errorf("data in %v, out %v, after there is no CCP", in, out)
+	}
+	d.hear("c021 01 2a 0004") // LCP begins again
+	if d.link.open.Load() != 0 {
+		t.Errorf("open: %#x", d.link.open.Load())
 	}
 }
