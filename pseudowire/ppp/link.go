@@ -365,6 +365,7 @@ func (l *Link) Receive(now time.Time, frame []byte) {
 		return
 	case p == IPv4 || p == IPv6: // its control protocol is not open
 		l.stats.Unexpected++
+		l.again(p)
 		return
 	case p == Compressed && l.mppe.Load() != nil:
 		if l.mppe.Load().broken.Load() >= tooBroken {
@@ -388,6 +389,16 @@ func (l *Link) Receive(now time.Time, frame []byte) {
 		return
 	}
 	l.unknown(p, frame[n:])
+}
+
+// again begins again with a control protocol that we gave up for want of an answer, for
+// the peer thinks that it is opened: all that it said got lost. It is the Restart option
+// of RFC 1661 section 4.3, "a Down event, immediately followed by an Up event".
+func (l *Link) again(p Protocol) {
+	if a := l.automaton(p | ipControl); l.phase == Network && a != nil && a.state == Stopped {
+		a.on(down)
+		a.on(up)
+	}
 }
 
 // automaton returns that of a control protocol which we have at all.

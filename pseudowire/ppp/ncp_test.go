@@ -375,3 +375,22 @@ func TestHeldBack(t *testing.T) {
 		t.Errorf("open: %#x", d.link.open.Load())
 	}
 }
+
+// TestHalfOpen has all that a peer says of IPCP get lost, but not its data: it thinks
+// that it is opened.
+func TestHalfOpen(t *testing.T) {
+	d := networked(t, Config{IPv4: ours})
+	drain(d.link)
+	r := d.link.ipv6cp.sent
+	d.hearPacket(IPV6CP, packet{configureAck, d.link.ipv6cp.sentID, r})
+	d.hearPacket(IPV6CP, packet{configureRequest, 1, unhex(t, "01 0a 0000000000000005")})
+	d.wantEvent(IPv6Up)
+	d.after(31 * time.Second)
+	drain(d.link)
+	d.wantState(IPCP, Stopped)
+	d.hear("57 60") // not of IPv4
+	d.wantState(IPCP, Stopped)
+	d.hear("21 45")
+	d.agree(IPCP, "03 06 c000024d")
+	d.wantEvent(IPv4Up)
+}

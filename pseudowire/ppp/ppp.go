@@ -30,6 +30,10 @@ const (
 	EAP        Protocol = 0xc227
 )
 
+// ipControl is in the number of a network control protocol, beside that of its
+// protocol, RFC 1661 section 2.
+const ipControl = 0x8000
+
 var protocolNames = map[Protocol]string{
 	IPv4: "IPv4", IPv6: "IPv6", Compressed: "compressed", IPCP: "IPCP", IPV6CP: "IPV6CP",
 	CCP: "CCP", LCP: "LCP", PAP: "PAP", CHAP: "CHAP", EAP: "EAP",

@@ -245,6 +245,18 @@ func (w *wire) wantData() {
 	}
 }
 
+// traffic has each end send a packet of each protocol, if it can.
+func (w *wire) traffic() {
+	for from, l := range w.ends {
+		for p, text := range map[Protocol]string{IPv4: "\x45 a packet", IPv6: "\x60 another"} {
+			f, ok := l.Prepend(pseudowire.NewFrame(append(make([]byte, pseudowire.Headroom), text...), pseudowire.Headroom), p)
+			if ok {
+				w.push(arrival{at: w.now.Add(time.Millisecond), to: 1 - from, frame: f.Bytes()})
+			}
+		}
+	}
+}
+
 var noTrouble relay.Impairment
 
 var simMethods = []Method{NoMethod, ByPAP, ByCHAP, ByMSCHAP2}
@@ -285,6 +297,7 @@ func TestSim(t *testing.T) {
 						w.restart(n)
 					}
 				}
+				w.traffic() // who has given up hears of who has not
 				w.run(time.Minute)
 				w.wantOpen()
 				w.ends[seed%2].Close(w.now)
