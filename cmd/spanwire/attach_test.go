@@ -79,9 +79,19 @@ func TestInterface(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.circuit(t, "inactive")
+	var out, problems strings.Builder
+	const inactive = "paris/office: our circuit is inactive, interface eth1 (down): the peer sends nothing"
+	if code := Main([]string{"status", "--control", l.socket}, &out, &problems); code != 0 || !strings.Contains(out.String(), inactive) {
+		t.Errorf("status: exit code %d, want %q in:\n%s", code, inactive, &out)
+	}
 	lyon.up(t, "ce")
 	p.circuit(t, "active")
 	eventually(t, "an echo with the cable back", func() error { return k.once(101) })
+	for _, want := range []string{"interface down", "interface up"} {
+		if !strings.Contains(l.logged(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
 
 	// It is deleted, and made again with an address of its own.
 	if err := lyon.links.LinkDel(lyon.link(t, "eth1")); err != nil {
@@ -94,6 +104,18 @@ func TestInterface(t *testing.T) {
 	if !strings.Contains(l.logged(), "interface lost") {
 		t.Error("the log does not tell of the loss")
 	}
+
+	// Another interface gets its name.
+	for _, name := range []string{"eth1", "ce"} {
+		former := lyon.link(t, name)
+		if err := errors.Join(lyon.links.LinkSetDown(former), lyon.links.LinkSetName(former, "old"+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.circuit(t, "inactive")
+	lyon.segment(t, "10.9.0.1/24")
+	p.circuit(t, "active")
+	eventually(t, "an echo by the interface that has the name now", func() error { return k.once(103) })
 
 	for _, process := range []*process{l, p} {
 		process.Process.Signal(syscall.SIGTERM)
@@ -231,4 +253,21 @@ addresses = ["10.9.0.%[2]d/24"]
 	}
 	disabled(false)
 	eventually(t, "an echo from the centre again", func() error { return talks[0].once(122) })
+
+	// The LAN goes down: its stations may be elsewhere.
+	if err := centre.links.LinkSetDown(centre.link(t, "lan0")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a LAN without stations", func() error {
+		s, err := api.Dial(c.socket).Status(context.Background())
+		if err != nil {
+			return err
+		}
+		for _, port := range s.Hubs[0].Ports {
+			if port.Name == "lan" && (port.Stations != 0 || port.Joins.State != api.Down) {
+				return fmt.Errorf("%d stations, device %s", port.Stations, port.Joins.State)
+			}
+		}
+		return nil
+	})
 }

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spanwire/bridge"
 	"spanwire/cmd/internal/api"
 	"spanwire/pseudowire"
+	"spanwire/pseudowire/framerelay"
 )
 
 const statusHelp = `Status asks a running daemon how things stand: by --control at its control socket,
@@ -138,15 +140,15 @@ func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
 					id, peerID, cookies = "", "", ""
 				}
 			}
-			row(table, p.Name, state, since, id, peerID, p.Pseudowire, joins(&p), number(p.MTU), cookies, p.Sublayer, p.Sequencing,
+			row(table, p.Name, state, since, id, peerID, p.Pseudowire, joins(&p.Joined), number(p.MTU), cookies, p.Sublayer, p.Sequencing,
 				p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
 		}
 	}
 	table.Flush()
 }
 
-// joins says what a session joins.
-func joins(s *api.Session) string {
+// joins says what a session or a port joins.
+func joins(s *api.Joined) string {
 	var words []string
 	add := func(word, value string) {
 		if value != "" {
@@ -156,6 +158,9 @@ func joins(s *api.Session) string {
 	add("tap", s.TAP)
 	add("bridge", s.Bridge)
 	add("interface", s.Interface)
+	if s.State == api.Down || s.State == api.Missing {
+		words[len(words)-1] += " (" + s.State + ")"
+	}
 	add("serial", s.Serial)
 	add("hub", s.Hub)
 	add("vlan", s.VLAN)
@@ -191,7 +196,7 @@ func showHubs(table *tabwriter.Writer, s *api.Status) {
 	for i, h := range s.Hubs {
 		if i == 0 {
 			row(table)
-			row(table, "HUB", "PORT", "GROUP", "STATIONS", "FRAMES IN", "FLOODED", "FRAMES OUT", "DROPPED")
+			row(table, "HUB", "PORT", "JOINS", "MTU", "GROUP", "STATIONS", "FRAMES IN", "FLOODED", "FRAMES OUT", "DROPPED")
 		}
 		for _, p := range h.Ports {
 			group := fmt.Sprint(p.Group)
@@ -207,7 +212,11 @@ func showHubs(table *tabwriter.Writer, s *api.Status) {
 					dropped += n
 				}
 			}
-			row(table, h.Name, p.Name, group, p.Stations, p.Counters["in_frames"], p.Counters["flooded"], p.Counters["out_frames"], dropped)
+			joined, mtu := "session", any("")
+			if p.Joins != nil {
+				joined, mtu = joins(p.Joins), number(p.Joins.MTU)
+			}
+			row(table, h.Name, p.Name, joined, mtu, group, p.Stations, p.Counters["in_frames"], p.Counters["flooded"], p.Counters["out_frames"], dropped)
 		}
 	}
 	table.Flush()
@@ -244,14 +253,38 @@ func showDrops(table *tabwriter.Writer, s *api.Status) {
 			drop(d.String(), where, c[d.String()])
 		}
 	}
+	segment := func(name string, c api.Counters) {
+		drops(name, c)
+		for _, why := range []string{"in_errors", "in_lost", "out_errors"} {
+			drop(why, "segment of "+name, c[why])
+		}
+	}
 	drops("no session", s.Drops)
 	for _, t := range s.Tunnels {
 		for _, p := range t.Sessions {
 			drops(p.Name, p.Counters)
-			drops(p.Name, p.Segment)
-			for _, why := range []string{"in_errors", "in_lost", "out_errors"} {
-				drop(why, "segment of "+p.Name, p.Segment[why])
+			segment(p.Name, p.Segment)
+		}
+	}
+	for _, h := range s.Hubs {
+		for _, p := range h.Ports {
+			where := "hub " + h.Name + " port " + p.Name
+			for v := range bridge.Verdicts {
+				drop(v.String(), where, p.Counters["drop_"+v.String()])
 			}
+			if p.Joins != nil {
+				segment(where, p.Joins.Segment)
+			}
+		}
+	}
+	for _, p := range s.Serials {
+		where := "serial " + p.Name
+		for _, why := range []string{"in_errors", "in_foreign", "out_errors", "lmi_malformed", "lmi_other_form", "lmi_unexpected"} {
+			drop(why, where, p.Counters[why])
+		}
+		for why := framerelay.NotDropped + 1; why < framerelay.Drops; why++ {
+			drop("in_"+why.String(), where, p.Counters["in_"+why.String()])
+			drop("out_"+why.String(), where, p.Counters["out_"+why.String()])
 		}
 	}
 	table.Flush()
@@ -266,6 +299,9 @@ func showHints(w io.Writer, s *api.Status, now time.Time) {
 		}
 		for _, p := range t.Sessions {
 			c := p.Call
+			if c != nil && c.State == established && !strings.HasPrefix(c.Circuit, "active") {
+				fmt.Fprintf(w, "\n%s: our circuit is %s, %s: the peer sends nothing\n", p.Name, c.Circuit, joins(&p.Joined))
+			}
 			switch {
 			case c == nil:
 			case c.State == established && !strings.HasPrefix(c.PeerCircuit, "active"):

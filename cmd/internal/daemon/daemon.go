@@ -44,13 +44,12 @@ type daemon struct {
 
 	bridges []*link.Bridge
 
-	hubs    map[string]*hub        // by name, from the start
-	serials map[string]*serialPort // too
-
 	mu       sync.Mutex
-	segments map[string]segment   // by session
-	closing  map[string]*device   // those of sessions that are gone
-	devices  map[string][]*device // by the device's name; of an interface several may have a VLAN each
+	hubs     map[string]*hub        // by name; they are there before the tunnels, and stay
+	serials  map[string]*serialPort // too
+	segments map[string]segment     // by session
+	closing  map[string]*device     // those of sessions that are gone
+	devices  map[string][]*device   // by the device's name; of an interface several may have a VLAN each
 }
 
 // maxRoom is how many devices are worked at, at a time.
@@ -59,19 +58,7 @@ const maxRoom = 64
 // Run opens bridges, TAPs and tunnels and keeps them until ctx ends. Then, or if
 // one of them cannot be opened, it closes all and removes what it made.
 func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
-	d := &daemon{
-		file:     file,
-		log:      log,
-		started:  time.Now(),
-		endpoint: l2tpv3.New(user.New(), log, file.Control()),
-		room:     make(chan struct{}, maxRoom),
-		hubs:     make(map[string]*hub),
-		serials:  make(map[string]*serialPort),
-		segments: make(map[string]segment),
-		closing:  make(map[string]*device),
-		devices:  make(map[string][]*device),
-	}
-	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	d := newDaemon(ctx, file, log)
 
 	// The socket is first: of two daemons with one configuration the second is
 	// refused here, before it touches what is the first one's. So it is the last
@@ -93,6 +80,24 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 	d.notify(sd.SdNotifyReady)
 	defer d.notify(sd.SdNotifyStopping)
 	return d.keep(ctx, served)
+}
+
+// newDaemon returns a daemon that has opened nothing yet. Its end is close, not ctx's.
+func newDaemon(ctx context.Context, file *config.File, log *slog.Logger) *daemon {
+	d := &daemon{
+		file:     file,
+		log:      log,
+		started:  time.Now(),
+		endpoint: l2tpv3.New(user.New(), log, file.Control()),
+		room:     make(chan struct{}, maxRoom),
+		hubs:     make(map[string]*hub),
+		serials:  make(map[string]*serialPort),
+		segments: make(map[string]segment),
+		closing:  make(map[string]*device),
+		devices:  make(map[string][]*device),
+	}
+	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	return d
 }
 
 // open opens all tunnels with what stands behind them.
@@ -227,8 +232,8 @@ func (d *daemon) closeSegments() {
 	segments := slices.Collect(maps.Values(d.segments))
 	d.mu.Unlock()
 	for _, h := range d.hubs {
-		for _, g := range h.devices {
-			segments = append(segments, g)
+		for _, p := range h.ports {
+			segments = append(segments, p)
 		}
 	}
 	var work sync.WaitGroup

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -59,7 +60,7 @@ type device struct {
 
 	telling sync.Mutex // what is told last is what is
 	tell    func(up bool)
-	up      bool // as an administrator has it, and of an interface that it has carrier
+	logged  bool // that it is not up
 
 	ctx  context.Context // ends with the segment
 	stop context.CancelFunc
@@ -67,7 +68,10 @@ type device struct {
 	news chan struct{} // of an interface, for who waits for it
 
 	mu       sync.Mutex // which nobody holds for long
-	cfg      tap.Config // with the MTU that it has, or shall have; of an interface the name
+	up       bool       // as an administrator has it, and of an interface that it has carrier
+	cfg      tap.Config // with the MTU that it has, or shall have; of an interface the name and the MTU
+	fits     int        // the MTU that the path carries, 0: not known
+	warned   [2]int     // of which MTU of the device, that of which path is less
 	carrier  bool       // that it shall have
 	settling bool       // somebody waits for the device
 	offload  string     // of the TAP, empty: it was never there
@@ -122,40 +126,43 @@ func (d *daemon) newDevice(a *config.Attachment, name string, mtu int) (*device,
 		},
 	}
 	if a.Kind == config.Interface {
-		g.cfg.Name = a.Interface
+		g.cfg.Name, g.cfg.MTU = a.Interface, 0 // which is its owner's business
 	}
 	g.ctx, g.stop = context.WithCancel(d.ctx)
 	return g, nil
 }
 
-// growth returns by how many octets frames of a segment grow on the pseudowire.
+// growth returns by how many octets frames of a segment, or of a hub, grow on the
+// pseudowire, or those of a hub's own port in the hub.
 func growth(a *config.Attachment) int {
-	e := a.NSP()
-	return ethernet.TagLen * max(0, len(e.Wire)-len(e.Segment))
+	return ethernet.TagLen * max(0, len(a.Ethernet.Wire)-len(a.Ethernet.Segment))
 }
 
 // open opens the device, unless the segment is closed.
 func (s *device) open() error {
-	up, err := s.openPort()
-	if up {
-		s.administrate(true)
+	if err := s.openPort(); err != nil {
+		return err
 	}
-	return err
+	if s.kind == config.Interface {
+		s.look() // it may have changed before we could be told
+	} else {
+		s.administrate(true) // as tap.Open leaves it
+	}
+	return nil
 }
 
-// openPort reports whether the device is up.
-func (s *device) openPort() (up bool, _ error) {
+func (s *device) openPort() error {
 	s.daemon.room <- struct{}{}
 	defer func() { <-s.daemon.room }()
 	s.handling.Lock()
 	defer s.handling.Unlock()
 	if s.closed {
-		return false, nil
+		return nil
 	}
 	if s.pick != nil {
 		name, err := s.pick()
 		if err != nil {
-			return false, err
+			return err
 		}
 		s.mu.Lock()
 		s.cfg.Name = name
@@ -165,7 +172,7 @@ func (s *device) openPort() (up bool, _ error) {
 	if s.kind == config.Interface {
 		return s.openInterface()
 	}
-	return true, s.openTAP() // as tap.Open leaves it
+	return s.openTAP()
 }
 
 func (s *device) openTAP() error {
@@ -181,11 +188,11 @@ func (s *device) openTAP() error {
 	return nil
 }
 
-func (s *device) openInterface() (up bool, _ error) {
+func (s *device) openInterface() error {
 	name := s.config().Name
 	p, err := packet.Open(packet.Config{Interface: name, VLAN: s.joined.Ethernet.Segment})
 	if err != nil {
-		return false, err
+		return err
 	}
 	state := p.State()
 	s.opened(p, "")
@@ -194,7 +201,7 @@ func (s *device) openInterface() (up bool, _ error) {
 		// The frames with our own tunnel's packets may be among those that it takes.
 		s.log.Warn("the interface has addresses, and what is for this machine is taken too", "interface", name, "want", "ip addr flush dev "+name)
 	}
-	return state.Running, nil
+	return nil
 }
 
 // addresses reports whether the machine is spoken to at an interface, other than by
@@ -220,6 +227,7 @@ func (s *device) opened(p port, offload string) {
 	s.nsp = bridge.NewNSP(p, s.circuit)
 	if p, is := p.(*packet.Port); is {
 		s.cfg.MTU = p.State().MTU
+		s.warn()
 	}
 }
 
@@ -230,21 +238,27 @@ func (s *device) config() tap.Config {
 	return s.cfg
 }
 
-// show tells of the device what the session does not know.
-func (s *device) show(a *api.Session) {
+func (s *device) show() api.Joined {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.MTU = s.cfg.MTU; s.kind == config.Interface {
+	a := api.Joined{MTU: s.cfg.MTU, State: api.Down, Segment: s.count()}
+	if s.kind == config.Interface {
 		a.Interface = s.cfg.Name
 	} else {
 		a.TAP, a.Bridge, a.Offload = s.cfg.Name, s.cfg.Bridge, s.offload
 	}
-	showTags(a, s.joined)
-	a.Segment = s.count()
+	switch {
+	case s.counting == nil:
+		a.State = api.Missing
+	case s.up:
+		a.State = api.Up
+	}
+	showTags(&a, s.joined)
+	return a
 }
 
-// showTags tells which tags the frames of a session have on both sides.
-func showTags(a *api.Session, joined *config.Attachment) {
+// showTags tells which tags frames have on both sides.
+func showTags(a *api.Joined, joined *config.Attachment) {
 	a.VLAN, a.PeerVLAN = config.VLAN(joined.Ethernet.Segment), config.VLAN(joined.Ethernet.Wire)
 }
 
@@ -291,7 +305,7 @@ func (s *device) join(session *l2tpv3.Session, tell func(up bool)) {
 	session.NotifyMTU(s.pathFits)
 	s.telling.Lock()
 	if s.tell = tell; tell != nil {
-		tell(s.up)
+		tell(s.isUp())
 	}
 	s.telling.Unlock()
 	s.daemon.work.Go(s.run)
@@ -312,70 +326,107 @@ func (s *device) carry(carrier bool) {
 func (s *device) administrate(up bool) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
-	s.enter(up)
+	s.note(up)
 }
 
 // changed takes what the kernel tells of the device.
 func (s *device) changed(c link.Change) {
-	if s.kind == config.Interface {
-		s.follows(c)
-		return
-	}
-	if c.Up && !c.Deleted {
+	if s.kind == config.TAP && c.Up && !c.Deleted {
 		s.administrate(true)
 		return
 	}
-	// A device that was just made was down before it was up.
+	s.look()
+}
+
+// look takes how the device is at this moment. What was told of it may be older: one
+// that was just made was down before it was up.
+func (s *device) look() {
 	s.telling.Lock()
 	defer s.telling.Unlock()
-	state, err := link.Read(c.Name)
-	s.enter(err == nil && state.Up)
+	state, err := link.Read(s.config().Name)
+	up := err == nil && state.Up
+	if s.kind == config.Interface {
+		up = err == nil && s.follows(state)
+	}
+	s.note(up)
 }
 
-// follows has an interface's port know what became of it.
-func (s *device) follows(c link.Change) {
+// follows has an interface's port know what became of it, and reports whether frames
+// may pass.
+func (s *device) follows(state link.State) (running bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	p, is := s.counting.(*packet.Port)
-	if is = is && p.State().Index == c.Index; is && !c.Deleted {
-		p.Follow(c.State)
-		s.cfg.MTU = c.MTU
+	if is && p.State().Index == state.Index {
+		p.Follow(state)
+		s.cfg.MTU = state.MTU
+		s.warn()
+		return state.Running
 	}
-	s.mu.Unlock()
-	switch {
-	case is:
-		s.administrate(c.Running && !c.Deleted)
-	case !c.Deleted:
-		select {
-		case s.news <- struct{}{}:
-		default:
-		}
+	if is {
+		p.Close() // the name is another device's by now, which run opens
 	}
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
+	return false
 }
 
-func (s *device) enter(up bool) {
-	if up == s.up || s.ctx.Err() != nil {
+func (s *device) isUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up
+}
+
+// note takes whether the device is up. The caller holds s.telling.
+func (s *device) note(up bool) {
+	if s.ctx.Err() != nil {
 		return
 	}
+	s.mu.Lock()
+	changed, there := up != s.up, s.counting != nil
 	s.up = up
-	if s.tell != nil {
+	s.mu.Unlock()
+	switch {
+	case up && s.logged:
+		s.log.Info(s.what() + " up")
+	case !up && changed && there: // else it is lost, which was said
+		s.log.Warn(s.what() + " down")
+	}
+	s.logged = !up
+	if changed && s.tell != nil {
 		s.tell(up)
 	}
 }
+
+// adapts reports whether the device's MTU is what the path carries.
+func (s *device) adapts() bool { return s.auto && s.kind == config.TAP }
 
 // pathFits takes the largest MTU whose frames the path carries whole.
 func (s *device) pathFits(mtu int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mtu -= s.grows
-	ours := s.kind == config.TAP
+	s.fits = mtu - s.grows
 	switch {
-	case !(s.auto && ours) && mtu < s.cfg.MTU && !s.fragment:
-		s.log.Warn("the device's MTU is more than the path carries: larger frames are dropped", "device", s.cfg.Name, "mtu", s.cfg.MTU, "path_carries", mtu)
-	case s.auto && ours && mtu != s.cfg.MTU:
-		s.log.Info("MTU follows the path", "was", s.cfg.MTU, "mtu", mtu)
-		s.cfg.MTU = mtu
+	case !s.adapts():
+		s.warn()
+	case s.fits != s.cfg.MTU:
+		s.log.Info("MTU follows the path", "was", s.cfg.MTU, "mtu", s.fits)
+		s.cfg.MTU = s.fits
 		s.settle()
 	}
+}
+
+// warn tells, once, that frames of the device are too large for the path. The caller
+// holds s.mu.
+func (s *device) warn() {
+	mtus := [2]int{s.cfg.MTU, s.fits}
+	if s.fits == 0 || s.fits >= s.cfg.MTU || s.fragment || mtus == s.warned {
+		return
+	}
+	s.warned = mtus
+	s.log.Warn("the device's MTU is more than the path carries: larger frames are dropped", "device", s.cfg.Name, "mtu", s.cfg.MTU, "path_carries", s.fits)
 }
 
 // settle has the device become what it shall be, soon, by a goroutine of its own.
@@ -452,6 +503,9 @@ func (s *device) run() {
 		}
 		if time.Since(began) > retryMost {
 			wait = retryFirst
+		}
+		if err == nil { // see follows
+			err = errors.New("its name is another device's")
 		}
 		s.log.Warn(s.what()+" lost, opening it again", "err", err, "in", wait.String())
 		s.lose()

@@ -160,6 +160,7 @@ func (d *daemon) adopt(e *l2tpv3.Event) {
 	s, err := d.newSegment(t, c, e.Session)
 	if err != nil {
 		d.log.Error("the session joins nothing", "session", e.Session, "err", err)
+		return // its circuit is not active
 	}
 	if s == nil {
 		d.join(nil, e.Port)

@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spanwire/bridge"
@@ -21,19 +25,25 @@ type hub struct {
 	cfg    *config.Hub
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	names   map[*bridge.Member]string
-	fits    map[*member]int // the MTUs that the paths of sessions carry
-	devices []*device
+	mu    sync.Mutex
+	names map[*bridge.Member]string
+	fits  map[*member]int // the MTUs that the paths of sessions carry
+	ports []*hubPort
+}
+
+func newHub(d *daemon, c *config.Hub) *hub {
+	return &hub{Hub: bridge.NewHub(c.HubConfig), daemon: d, cfg: c, log: d.log.With("hub", c.Name),
+		names: make(map[*bridge.Member]string), fits: make(map[*member]int)}
 }
 
 // openHubs opens the hubs with the ports that are no sessions.
 func (d *daemon) openHubs() error {
 	for i := range d.file.Hubs {
 		c := &d.file.Hubs[i]
-		h := &hub{Hub: bridge.NewHub(c.HubConfig), daemon: d, cfg: c, log: d.log.With("hub", c.Name),
-			names: make(map[*bridge.Member]string), fits: make(map[*member]int)}
+		h := newHub(d, c)
+		d.mu.Lock()
 		d.hubs[c.Name] = h
+		d.mu.Unlock()
 		for j := range c.Ports {
 			if err := h.openPort(&c.Ports[j]); err != nil {
 				return fmt.Errorf("hub %s: port %s: %w", c.Name, c.Ports[j].Name, err)
@@ -49,30 +59,66 @@ func (h *hub) openPort(c *config.HubPort) error {
 	if err := h.daemon.openBridge(&c.Attachment); err != nil {
 		return err
 	}
-	const usual = 1500
-	mtu := c.MTU
-	if mtu == 0 {
-		mtu = usual
-	}
-	g, err := h.daemon.newDevice(&c.Attachment, h.cfg.Name+"/"+c.Name, mtu)
+	p, err := h.newPort(c)
 	if err != nil {
 		return err
 	}
-	g.log = h.log.With("port", c.Name)
-	g.connect = func(p bridge.Port) func() {
-		m, err := h.enter(p, &c.Attachment, c.Name)
-		if err != nil {
-			g.log.Error("no port of the hub", "err", err)
-			return func() {}
-		}
-		return func() { h.leave(m) }
-	}
-	h.devices = append(h.devices, g)
-	if err := h.daemon.openDevice(g); err != nil {
+	h.mu.Lock()
+	h.ports = append(h.ports, p)
+	h.mu.Unlock()
+	if err := h.daemon.openDevice(p.device); err != nil {
 		return err
 	}
-	h.daemon.work.Go(g.run)
+	h.daemon.work.Go(p.run)
 	return nil
+}
+
+// A hubPort is a device that is a port of a hub.
+type hubPort struct {
+	*device
+	hub    *hub
+	wanted *config.HubPort
+
+	member atomic.Pointer[bridge.Member] // nil: the device is not there
+}
+
+func (h *hub) newPort(c *config.HubPort) (*hubPort, error) {
+	const usual = 1500
+	g, err := h.daemon.newDevice(&c.Attachment, h.cfg.Name+"/"+c.Name, cmp.Or(c.MTU, usual))
+	if err != nil {
+		return nil, err
+	}
+	p := &hubPort{device: g, hub: h, wanted: c}
+	g.log = h.log.With("port", c.Name)
+	g.connect = p.enter
+	g.tell = func(up bool) { h.carry(p.member.Load(), up) }
+	return p, nil
+}
+
+// enter has the device be a port of the hub, until it is lost.
+func (p *hubPort) enter(port bridge.Port) (leave func()) {
+	m, err := p.hub.enter(port, &p.wanted.Attachment, p.wanted.Name)
+	if err != nil {
+		p.log.Error("no port of the hub", "err", err)
+		return func() {}
+	}
+	p.member.Store(m)
+	return func() {
+		p.member.Store(nil)
+		p.hub.leave(m)
+	}
+}
+
+// carry has the hub forget where stations were when the way to them is gone. A port
+// that was disabled is another when it comes back.
+func (h *hub) carry(m *bridge.Member, active bool) {
+	switch {
+	case m == nil:
+	case active:
+		m.Enable()
+	default:
+		h.Flush(m)
+	}
 }
 
 // enter makes a port one of the hub's.
@@ -107,7 +153,8 @@ func (h *hub) nameOf(m *bridge.Member) string {
 	return h.names[m]
 }
 
-// fit has the hub's TAPs carry no more than every session's path does.
+// fit has the hub's TAPs carry no more than every session's path does, of which mtu is
+// one, or none any more. What is larger is dropped where a path has no pieces.
 func (h *hub) fit(m *member, mtu int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,17 +163,22 @@ func (h *hub) fit(m *member, mtu int) {
 	} else {
 		h.fits[m] = mtu
 	}
-	least := 0
-	for _, fits := range h.fits {
-		if least == 0 || fits < least {
-			least = fits
+	const none = math.MaxInt
+	all, whole := none, none
+	for m, fits := range h.fits {
+		all = min(all, fits)
+		if !m.fragment {
+			whole = min(whole, fits)
 		}
 	}
-	if least == 0 {
-		return
-	}
-	for _, g := range h.devices {
-		g.pathFits(least)
+	for _, p := range h.ports {
+		least := whole
+		if p.adapts() {
+			least = all
+		}
+		if least != none {
+			p.pathFits(least)
+		}
 	}
 }
 
@@ -181,22 +233,41 @@ func (h *hub) show() api.Hub {
 	a := api.Hub{Name: h.cfg.Name, VLANAware: h.cfg.VLANAware, Stations: h.Len(), Ports: []api.HubPort{}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for m, name := range h.names {
-		n := m.Stats()
-		c := api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "out_frames": n.OutFrames, "out_octets": n.OutOctets,
-			"flooded": n.Flooded, "moves": n.Moves, "unlearned": n.Unlearned}
-		for v := range bridge.Verdicts {
-			c["drop_"+v.String()] = n.Drops[v]
-		}
-		a.Ports = append(a.Ports, api.HubPort{Name: name, Group: m.Config().Group, Spoke: m.Config().Spoke, Stations: n.MACs, Disabled: n.Disabled, Counters: c})
+	ports := maps.Clone(h.names)
+	for _, p := range h.ports {
+		m := p.member.Load()
+		delete(ports, m)
+		joins := p.show()
+		port := showPort(p.wanted.Name, p.wanted.Port, m)
+		port.Joins = &joins
+		a.Ports = append(a.Ports, port)
+	}
+	for m, name := range ports {
+		a.Ports = append(a.Ports, showPort(name, m.Config(), m))
 	}
 	sortBy(a.Ports, func(p api.HubPort) string { return p.Name })
 	return a
 }
 
+// showPort tells how a port stands; m is nil if its device is not there.
+func showPort(name string, c bridge.PortConfig, m *bridge.Member) api.HubPort {
+	var n bridge.MemberStats
+	if m != nil {
+		n = m.Stats()
+	}
+	counters := api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "out_frames": n.OutFrames, "out_octets": n.OutOctets,
+		"flooded": n.Flooded, "moves": n.Moves, "unlearned": n.Unlearned}
+	for v := range bridge.Verdicts {
+		counters["drop_"+v.String()] = n.Drops[v]
+	}
+	return api.HubPort{Name: name, Group: c.Group, Spoke: c.Spoke, Stations: n.MACs, Disabled: n.Disabled, Counters: counters}
+}
+
 // stations tells where the stations of a hub are.
 func (d *daemon) stations(name string) ([]api.Station, error) {
+	d.mu.Lock()
 	h := d.hubs[name]
+	d.mu.Unlock()
 	if h == nil {
 		return nil, fmt.Errorf("%s: no such hub", name)
 	}
@@ -210,11 +281,11 @@ func (d *daemon) stations(name string) ([]api.Station, error) {
 
 // A member is the segment of a session that is a port of a hub.
 type member struct {
-	hub   *hub
-	cfg   *config.Attachment
-	name  string
-	grows int
-	log   *slog.Logger
+	hub      *hub
+	cfg      *config.Attachment
+	name     string
+	fragment bool // what does not fit the path goes in pieces
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	nsp    *bridge.NSP
@@ -222,9 +293,8 @@ type member struct {
 	closed bool
 }
 
-func (d *daemon) newMember(s *config.Session, name string) (segment, error) {
-	return &member{hub: d.hubs[s.Hub], cfg: &s.Attachment, name: name, grows: len(s.Ethernet.Wire) - len(s.Ethernet.Segment),
-		log: d.log.With("session", name)}, nil
+func (d *daemon) newMember(t *config.Tunnel, s *config.Session, name string) (segment, error) {
+	return &member{hub: d.hubs[s.Hub], cfg: &s.Attachment, name: name, fragment: t.Socket.Fragment, log: d.log.With("session", name)}, nil
 }
 
 func (m *member) join(session *l2tpv3.Session, tell func(up bool)) {
@@ -232,7 +302,7 @@ func (m *member) join(session *l2tpv3.Session, tell func(up bool)) {
 		m.log.Error("no port of the hub", "hub", m.cfg.Hub, "err", err)
 		return
 	}
-	session.NotifyMTU(func(mtu int) { m.hub.fit(m, mtu-ethernet.TagLen*max(0, m.grows)) })
+	session.NotifyMTU(func(mtu int) { m.hub.fit(m, mtu-growth(m.cfg)) })
 	if tell != nil {
 		tell(true)
 	}
@@ -254,26 +324,18 @@ func (m *member) enter(session *l2tpv3.Session) error {
 	return err
 }
 
-// carry has the hub forget where stations were when the way to them is gone. A port
-// that was disabled is another when it comes back.
 func (m *member) carry(active bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.port == nil:
-	case active:
-		m.port.Enable()
-	default:
-		m.hub.Flush(m.port)
-	}
+	m.hub.carry(m.port, active)
 }
 
-func (m *member) show(a *api.Session) {
-	a.Hub = m.cfg.Hub
-	showTags(a, m.cfg)
-	a.Segment = api.Counters{}
+func (m *member) show() api.Joined {
+	a := api.Joined{Hub: m.cfg.Hub, Segment: api.Counters{}}
+	showTags(&a, m.cfg)
 	drops := m.drops()
 	addDrops(a.Segment, &drops)
+	return a
 }
 
 func (m *member) drops() (drops [pseudowire.Drops]uint64) {

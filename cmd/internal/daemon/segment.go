@@ -22,8 +22,8 @@ type segment interface {
 	// carry is told whether the peer's end is there.
 	carry(active bool)
 
-	// show adds what the session does not know, and drops is what the segment dropped.
-	show(*api.Session)
+	// show tells what the session does not know, and drops is what the segment dropped.
+	show() api.Joined
 	drops() [pseudowire.Drops]uint64
 
 	close()
@@ -49,7 +49,7 @@ func (d *daemon) newSegment(t *config.Tunnel, s *config.Session, name string) (s
 	case config.Serial:
 		return d.newSerial(s, name)
 	case config.InHub:
-		return d.newMember(s, name)
+		return d.newMember(t, s, name)
 	}
 	g, err := d.newDevice(&s.Attachment, name, FirstMTU(t, s))
 	if err != nil {

@@ -43,7 +43,9 @@ func (d *daemon) openSerials() error {
 		if err := p.open(); err != nil {
 			return errors.Join(fmt.Errorf("serial %s: %w", c.Name, err), p.close())
 		}
+		d.mu.Lock()
 		d.serials[c.Name] = p
+		d.mu.Unlock()
 		d.work.Go(p.run)
 	}
 	return nil
@@ -183,7 +185,7 @@ func (l *line) join(session *l2tpv3.Session, tell func(up bool)) {
 }
 
 func (l *line) carry(bool)                             {}
-func (l *line) show(a *api.Session)                    { a.Serial = l.port.cfg.Name }
+func (l *line) show() api.Joined                       { return api.Joined{Serial: l.port.cfg.Name} }
 func (l *line) drops() (none [pseudowire.Drops]uint64) { return none }
 func (l *line) close()                                 {}
 
@@ -200,13 +202,13 @@ type pvc struct {
 
 func (c *pvc) join(session *l2tpv3.Session, tell func(up bool)) {
 	bridge.Patch(c.pvc, session)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.session = session
-	if c.tell = tell; tell == nil {
+	if tell == nil {
 		c.pvc.SetActive(true) // a static session has nobody who says otherwise
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.tell = session, tell
 	tell(c.status == framerelay.Active)
 }
 
@@ -228,12 +230,13 @@ func (c *pvc) changed(s framerelay.Status) {
 	}
 }
 
-func (c *pvc) show(a *api.Session) {
+func (c *pvc) show() api.Joined {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.pvc.Stats()
-	a.Serial, a.DLCI, a.PVC = c.port.cfg.Name, c.pvc.DLCI(), c.status.String()
-	a.Segment = api.Counters{"in_frames": n.InFrames, "in_octets": n.InOctets, "out_frames": n.OutFrames, "out_octets": n.OutOctets, "out_errors": n.OutErrors}
+	return api.Joined{Serial: c.port.cfg.Name, DLCI: c.pvc.DLCI(), PVC: c.status.String(), Segment: api.Counters{
+		"in_frames": n.InFrames, "in_octets": n.InOctets, "out_frames": n.OutFrames, "out_octets": n.OutOctets, "out_errors": n.OutErrors,
+	}}
 }
 
 func (c *pvc) drops() (none [pseudowire.Drops]uint64) { return none }

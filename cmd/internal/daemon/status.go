@@ -53,11 +53,13 @@ func (d *daemon) status() api.Status {
 	}
 	d.mu.Lock()
 	segments := maps.Clone(d.segments)
+	hubs := slices.Collect(maps.Values(d.hubs))
+	serials := slices.Collect(maps.Values(d.serials))
 	d.mu.Unlock()
-	for _, h := range d.hubs {
+	for _, h := range hubs {
 		answer.Hubs = append(answer.Hubs, h.show())
 	}
-	for _, p := range d.serials {
+	for _, p := range serials {
 		answer.Serials = append(answer.Serials, p.show())
 	}
 	sortBy(answer.Hubs, func(h api.Hub) string { return h.Name })
@@ -89,9 +91,9 @@ func (d *daemon) status() api.Status {
 			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send, Segment: t.Segment, GRO: t.GRO}
 		}
 		for j := range t.Sessions {
-			var local api.Session // what the endpoint does not know of
-			if g := segments[t.Sessions[j].Name]; g != nil {
-				g.show(&local)
+			var local api.Joined // which the endpoint does not know of
+			if s := segments[t.Sessions[j].Name]; s != nil {
+				local = s.show()
 			}
 			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], local))
 		}
@@ -191,8 +193,8 @@ func call(s *control.SessionStatus) *api.Call {
 }
 
 // session puts what the endpoint knows of a session to what its segment knows.
-func session(s *l2tpv3.SessionStatus, a api.Session) api.Session {
-	a.Name = s.Name
+func session(s *l2tpv3.SessionStatus, local api.Joined) api.Session {
+	a := api.Session{Name: s.Name, Joined: local}
 	a.Pseudowire = s.Params.Pseudowire.String()
 	a.SessionID = s.Params.SessionID
 	a.PeerSessionID = s.Params.PeerSessionID
