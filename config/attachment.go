@@ -199,12 +199,17 @@ func (p *parser) attachment(in named, a *Attachment, d *tags, wrong map[string]b
 		if len(want) == 0 || slices.Contains(b.kinds, a.Kind) || inHub && slices.Contains(b.kinds, InHub) {
 			continue
 		}
+		names := strings.Join(want, " or ")
 		for _, key := range b.keys {
-			if in.table[key] != nil && !wrong[key] {
-				names := strings.Join(want, " or ")
-				p.problem(at(key), "found without %s, want %s with it: there is nothing that has it", names, names)
-				wrong[key] = true
+			switch {
+			case in.table[key] == nil || wrong[key]:
+				continue
+			case found != "":
+				p.problem(at(key), "found with %s, want %s for it", found, names)
+			default:
+				p.problem(at(key), "found without %s, want %s with it", names, names)
 			}
+			wrong[key] = true
 		}
 	}
 	d.complete(&a.Ethernet)
@@ -246,7 +251,7 @@ func (a *Attachment) NSP() ethernet.Config {
 func (p *parser) bridgeVLANs(in named, a *Attachment, wrong map[string]bool) {
 	for _, key := range []string{"bridge_vlan", "bridge_vlans"} {
 		if in.table[key] != nil && a.Bridge == "" && !wrong["bridge"] {
-			p.problem(join(in.path, key), "found without bridge, want bridge with it: there is nothing that has it")
+			p.problem(join(in.path, key), "found without bridge, want bridge with it")
 		}
 	}
 	switch v := a.BridgeVLANs; {
@@ -377,6 +382,8 @@ func (p *parser) serialPort(in named, s *Session, wrong map[string]bool) {
 	case wrong["pseudowire"] || wrong["dlci"]:
 	case relayed && s.DLCI == 0:
 		p.problem(at("dlci"), "missing, want the DLCI of the session's PVC")
+	case relayed && port.Carries != 0 && port.Carries != pseudowire.FrameRelay:
+		p.split(at("serial"), s.Serial, "the whole line")
 	case relayed:
 		if err := framerelay.CheckDLCI(s.DLCI, port.headerLen()); err != nil {
 			p.problem(at("dlci"), "%v", err)
@@ -386,10 +393,19 @@ func (p *parser) serialPort(in named, s *Session, wrong map[string]bool) {
 		p.claim(at("dlci"), &p.circuits, s.Serial, fmt.Sprint(s.DLCI), int64(s.DLCI))
 	case s.DLCI != 0:
 		p.problem(at("dlci"), `found %d, want pseudowire = "frame-relay" with it`, s.DLCI)
+	case port.Carries == pseudowire.FrameRelay:
+		p.split(at("serial"), s.Serial, "PVCs")
 	default:
 		port.Carries = s.Params.Pseudowire
 		p.claim(at("serial"), &p.circuits, s.Serial, "", s.Serial)
 	}
+}
+
+// split notes that one session joins a whole line and others its PVCs.
+func (p *parser) split(at toml.Key, name, what string) {
+	first := p.circuits[name][0].path
+	owner, key := first[:len(first)-1], first[len(first)-1]
+	p.problem(at, "found %q, of which %s has %s, want another line", name, p.other(owner, key), what)
 }
 
 func (s *SerialPort) headerLen() int {
