@@ -258,7 +258,7 @@ func idle(ctx context.Context, s site) (i *idling, err error) {
 	}
 	defer lab.Close()
 	f := new(figures)
-	r, err := kind{"idle", "", func(ctx context.Context, r *row, s site) error { return r.many(ctx, s, idleSessions) }}.build(ctx, lab, f, s)
+	r, err := kind{name: "idle", setUp: func(ctx context.Context, _ *netlab.Lab, r *row, s site) error { return r.many(ctx, s, idleSessions) }}.build(ctx, lab, f, s)
 	defer r.close()
 	if err != nil {
 		return nil, fmt.Errorf("idle: %w", err)
