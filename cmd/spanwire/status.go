@@ -27,7 +27,9 @@ and the peer's. AGAIN counts retransmissions.
 
 Control messages that were not acted upon are counted as REFUSED, and get no answer:
 the side that refuses is the one that tells why. Frames that were DROPPED are counted
-by reason; a hint says what looks misconfigured. --json has all counters.`
+by reason, an rx_errors of a session being one that its segment refused, as a rule for
+a reason that it counts too; a hint says what looks misconfigured. --json has all
+counters.`
 
 const statusExample = `  spanwire status
   spanwire status -c /etc/spanwire/lyon.toml
@@ -191,6 +193,14 @@ func showSerials(table *tabwriter.Writer, s *api.Status) {
 	table.Flush()
 }
 
+// lost are the reasons for which a hub drops what somebody may miss: all but those for
+// frames that are where they should be, and for those that a port has refused, which
+// it has counted itself.
+var lost = []bridge.Verdict{
+	bridge.Runt, bridge.BadSource, bridge.Malformed, bridge.SplitHorizon, bridge.Alone, bridge.MACLimited, bridge.BPDU, bridge.PortDisabled,
+	bridge.BroadcastStorm, bridge.MulticastStorm, bridge.UnknownStorm,
+}
+
 // showHubs prints the ports of hubs, if there are any.
 func showHubs(table *tabwriter.Writer, s *api.Status) {
 	for i, h := range s.Hubs {
@@ -207,10 +217,8 @@ func showHubs(table *tabwriter.Writer, s *api.Status) {
 				group += " DISABLED by a BPDU"
 			}
 			dropped := uint64(0)
-			for name, n := range p.Counters {
-				if strings.HasPrefix(name, "drop_") {
-					dropped += n
-				}
+			for _, v := range lost {
+				dropped += p.Counters["drop_"+v.String()]
 			}
 			joined, mtu := "session", any("")
 			if p.Joins != nil {
@@ -269,7 +277,7 @@ func showDrops(table *tabwriter.Writer, s *api.Status) {
 	for _, h := range s.Hubs {
 		for _, p := range h.Ports {
 			where := "hub " + h.Name + " port " + p.Name
-			for v := range bridge.Verdicts {
+			for _, v := range lost {
 				drop(v.String(), where, p.Counters["drop_"+v.String()])
 			}
 			if p.Joins != nil {

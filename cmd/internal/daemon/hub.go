@@ -333,17 +333,29 @@ func (m *member) carry(active bool) {
 func (m *member) show() api.Joined {
 	a := api.Joined{Hub: m.cfg.Hub, Segment: api.Counters{}}
 	showTags(&a, m.cfg)
-	drops := m.drops()
+	drops := m.all()
 	addDrops(a.Segment, &drops)
 	return a
 }
 
-func (m *member) drops() (drops [pseudowire.Drops]uint64) {
+// drops leaves out what the hub flooded and is of another VLAN than the session's: a
+// hub that is aware of VLANs has such all the time.
+func (m *member) drops() [pseudowire.Drops]uint64 {
+	drops := m.all()
+	drops[pseudowire.DropIngressVLAN] = 0
+	return drops
+}
+
+// all returns what was dropped. What the NSP has from its segment is from the network
+// here, so the two directions are the other way round.
+func (m *member) all() (drops [pseudowire.Drops]uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.nsp != nil {
 		drops = m.nsp.Drops()
 	}
+	in, out := &drops[pseudowire.DropIngressVLAN], &drops[pseudowire.DropEgressVLAN]
+	*in, *out = *out, *in
 	return drops
 }
 

@@ -14,6 +14,7 @@ import (
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
 	"spanwire/pseudowire"
+	"spanwire/pseudowire/ethernet"
 )
 
 // TestStatusWhileOpening asks how things stand, and for stations, while hubs and serial
@@ -123,3 +124,49 @@ func TestHubShowsWhatIsMissing(t *testing.T) {
 		t.Errorf("ports: %+v, want lan, which is missing", got)
 	}
 }
+
+// TestMemberDrops has a session in VLAN 10 of a hub drop in both directions: the names
+// are those of the session's, and what the hub floods is not for the log.
+func TestMemberDrops(t *testing.T) {
+	d := newDaemon(context.Background(), &config.File{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	defer d.close()
+	h := newHub(d, &config.Hub{Name: "lab", HubConfig: bridge.HubConfig{VLANAware: true}})
+	hubs := config.Attachment{Kind: config.InHub, Hub: "lab"}
+	hubs.Ethernet.Segment, hubs.Ethernet.Wire = []ethernet.Tag{{VID: 10}}, []ethernet.Tag{{VID: 20}}
+	m := &member{hub: h, cfg: &hubs, name: "paris/office", log: d.log}
+	circuit, err := ethernet.New(hubs.NSP())
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := new(sink)
+	m.nsp = bridge.NewNSP(session, circuit)
+	m.nsp.Attach(session.Send)
+	tagged := func(vid byte) []pseudowire.Frame {
+		b := append(make([]byte, 64), 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, vid, 8, 0)
+		return []pseudowire.Frame{pseudowire.NewFrame(append(b, make([]byte, 46)...), 64)}
+	}
+	m.nsp.Send(tagged(10)) // from the hub
+	m.nsp.Send(tagged(11))
+	m.nsp.Send(tagged(12))
+	session.deliver(tagged(20)) // from the peer
+	session.deliver(tagged(10))
+	got, logged := m.show().Segment, m.drops()
+	if got["tx_other_vlan"] != 2 || got["rx_other_vlan"] != 1 {
+		t.Errorf("shown: %d to the peer, %d from it, want 2 and 1", got["tx_other_vlan"], got["rx_other_vlan"])
+	}
+	if tx, rx := logged[pseudowire.DropIngressVLAN], logged[pseudowire.DropEgressVLAN]; tx != 0 || rx != 1 {
+		t.Errorf("for the log: %d to the peer, %d from it, want 0 and 1", tx, rx)
+	}
+	if session.sent != 2 {
+		t.Errorf("%d frames passed, want 2", session.sent)
+	}
+}
+
+// A sink is a port that takes everything.
+type sink struct {
+	sent    int
+	deliver func([]pseudowire.Frame) int
+}
+
+func (s *sink) Send(frames []pseudowire.Frame) int          { s.sent += len(frames); return len(frames) }
+func (s *sink) Attach(deliver func([]pseudowire.Frame) int) { s.deliver = deliver }

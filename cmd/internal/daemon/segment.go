@@ -74,8 +74,7 @@ func (d *daemon) openDevice(g *device) error {
 	d.keepDevice(g)
 	if g.kind == config.Interface {
 		if _, err := link.Read(g.cfg.Name); errors.Is(err, fs.ErrNotExist) {
-			g.log.Warn("interface not there yet", "interface", g.cfg.Name)
-			return nil
+			return nil // run tells, and tries again
 		}
 	}
 	return g.open()
