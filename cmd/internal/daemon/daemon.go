@@ -209,6 +209,9 @@ func (d *daemon) keep(ctx context.Context, served <-chan error) error {
 		case <-alive:
 			d.notify(sd.SdNotifyWatchdog)
 		case now := <-look.C:
+			if !watched.due() {
+				continue
+			}
 			g := d.endpoint.Glance()
 			watched.look(&g, now)
 			if summary := fmt.Sprintf("%d of %d tunnels up", g.Up, g.Tunnels); summary != told {

@@ -29,7 +29,8 @@ type pendingDrops struct {
 // maxNames bounds the sessions that a line names.
 const maxNames = 16
 
-func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) {
+// look returns whether there is anything to tell, or was a while ago.
+func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) (moved bool) {
 	for d, n := range drops {
 		l.pending[d].count += n - l.former[d]
 	}
@@ -56,6 +57,7 @@ func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) {
 	prune(l.sessions, sessions)
 	for d := range l.pending {
 		p := &l.pending[d]
+		moved = moved || p.count > 0 || p.pace.wait > 0
 		if !p.pace.due(p.count > 0) {
 			continue
 		}
@@ -74,6 +76,7 @@ func (l *dropLog) look(drops *[pseudowire.Drops]uint64, sessions []counted) {
 		l.log.Log(context.Background(), level, "frames dropped", args...)
 		p.count, p.where, p.more = 0, nil, 0
 	}
+	return moved
 }
 
 func (p *pendingDrops) add(session string, n uint64) {

@@ -15,6 +15,20 @@ type look struct {
 	refused  refusalLog
 	reports  errorReports
 	sessions []counted
+	rest     int // looks to leave out, as nothing happened lately
+}
+
+// restful is how many looks are left out while nothing is dropped or refused: to look
+// at a thousand sessions each second is most of what an idle daemon does.
+const restful = 4
+
+// due reports whether to look this time.
+func (l *look) due() bool {
+	if l.rest > 0 {
+		l.rest--
+		return false
+	}
+	return true
 }
 
 // A counted is a session's part of what is looked at.
@@ -45,9 +59,12 @@ func (l *look) look(g *l2tpv3.Glance, now time.Time) {
 		}
 		l.sessions = append(l.sessions, counted{s.Name(), s.Circuit() != nil, id, drops})
 	}
-	l.drops.look(&g.Drops, l.sessions)
-	l.refused.look(&g.Refused)
+	moved := l.drops.look(&g.Drops, l.sessions)
+	moved = l.refused.look(&g.Refused) || moved
 	l.reports.look(l.sessions, now)
+	if !moved {
+		l.rest = restful
+	}
 }
 
 // prune forgets what is known of sessions that are gone, when that is worth while.

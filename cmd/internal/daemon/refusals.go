@@ -57,13 +57,15 @@ type refusalLog struct {
 	last   control.Drop // of which it told
 }
 
-func (l *refusalLog) look(all *[control.Drops]l2tpv3.Refusal) {
+// look returns whether there is anything to tell, or was a while ago.
+func (l *refusalLog) look(all *[control.Drops]l2tpv3.Refusal) (moved bool) {
 	told := false
 	first := l.last + 1
 	for i := range control.Drops {
 		why := (first + i) % control.Drops
 		r := &all[why]
 		n := r.Count - l.former[why]
+		moved = moved || n > 0 || l.paces[why].wait > 0
 		if told && n > 0 || !l.paces[why].due(n > 0) {
 			continue
 		}
@@ -75,4 +77,5 @@ func (l *refusalLog) look(all *[control.Drops]l2tpv3.Refusal) {
 		}
 		l.log.Log(context.Background(), level, "control messages refused", "reason", why.String(), "count", n, "from", source(r.Last.From), "meaning", meanings[why])
 	}
+	return moved
 }
