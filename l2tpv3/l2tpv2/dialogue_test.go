@@ -136,6 +136,20 @@ func (s *dialogue) after(d time.Duration) {
 	s.now = until
 }
 
+// untilSent lets time go by until the node sends something, at most so long, and
+// reports how long.
+func (s *dialogue) untilSent(most time.Duration) time.Duration {
+	s.t.Helper()
+	begun := s.now
+	for len(s.sent) == 0 {
+		if s.now.Sub(begun) > most {
+			s.t.Fatalf("silent for %v", most)
+		}
+		s.after(100 * time.Millisecond)
+	}
+	return s.now.Sub(begun)
+}
+
 // drain takes what the node sends and tells.
 func (s *dialogue) drain() {
 	for {
@@ -179,8 +193,8 @@ func (s *dialogue) drain() {
 	}
 }
 
-// names takes what the node has sent, but for acknowledgments.
-func (s *dialogue) names() string {
+// spoken takes what the node has sent, but for acknowledgments.
+func (s *dialogue) spoken() string {
 	var names []string
 	for _, m := range s.sent {
 		if m.Message != nil {
@@ -200,7 +214,7 @@ func (s *dialogue) wantSent(names string) wire.Message {
 			last = m.Message
 		}
 	}
-	if got := s.names(); got != names {
+	if got := s.spoken(); got != names {
 		s.t.Fatalf("sent %q, want %q", got, names)
 	}
 	return last
@@ -239,7 +253,7 @@ func kinds(all []Event) (names []string) {
 // established brings the tunnel up, whoever begins.
 func (s *dialogue) established() *dialogue {
 	s.t.Helper()
-	if c := s.own(); c != nil {
+	if c := s.own(); c != nil && c.dialled {
 		m := &wire.SCCRPV2{PeerV2: s.peer}
 		if len(s.challenge) > 0 {
 			m.Response = s.secret.Response(wire.TypeSCCRP, s.challenge)

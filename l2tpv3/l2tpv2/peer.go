@@ -23,7 +23,6 @@ type peer struct {
 	waiting  sessionList
 
 	down      bool // by command
-	yielded   bool // to an attempt of the peer's
 	since     time.Time
 	redialAt  time.Time
 	backoff   time.Duration
@@ -105,13 +104,11 @@ func (p *peer) advance(now time.Time) {
 		p.redialAt = time.Time{}
 		switch {
 		case p.down || p.conn != nil || !p.binding.At.Peer.IsValid():
-		case p.cfg.TieBreaker && len(p.all) > 0 && !p.yielded:
-			// The peer's own attempt may do; once, or whoever begins tunnels and
-			// completes none could hold ours up.
-			p.yielded = true
+		case p.cfg.TieBreaker && len(p.all) > 0 && now.Sub(p.since) < p.cfg.SetupTimeout:
+			// The peer's own attempt may do; for a while, or whoever begins
+			// tunnels and completes none could hold ours up.
 			p.redialAt = now.Add(p.node.jittered(p.cfg.RedialMin))
 		default:
-			p.yielded = false
 			p.attempts++
 			p.since = now
 			p.node.dial(now, p)
@@ -158,6 +155,14 @@ func (p *peer) established(now time.Time, c *conn) {
 			return
 		}
 		p.accepted++
+	}
+	if old := p.conn; p.cfg.TieBreaker && old != nil && old != c {
+		// "the sender wishes a single tunnel to exist between the given LAC-LNS
+		// pair": a peer that asks for another has lost the one that it had, or
+		// the two have met where no tie could be seen.
+		p.node.Withdraw(now, p.cfg.Name)
+		p.conn = nil
+		old.close(now, wire.Result{Code: wire.StopExists, Message: "a newer tunnel has taken its place"})
 	}
 	if p.cfg.Dial && p.conn == nil {
 		p.conn = c

@@ -223,7 +223,7 @@ func TestTunnelTable(t *testing.T) {
 			if instead, ok := departures["tunnel, "+r.state+": "+r.event]; ok {
 				want = instead
 			}
-			if got := s.names(); got != want {
+			if got := s.spoken(); got != want {
 				t.Errorf("sent %q, want %q", got, want)
 			}
 			next := s.state(false).String()
@@ -343,7 +343,7 @@ func TestSessionTables(t *testing.T) {
 				if instead, ok := departures[role+", "+r.state+": "+r.event]; ok {
 					want = instead
 				}
-				if got := s.names(); got != want {
+				if got := s.spoken(); got != want {
 					t.Errorf("sent %q, want %q", got, want)
 				}
 				if next := s.state(true).String(); next != r.next {
