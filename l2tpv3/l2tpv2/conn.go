@@ -366,16 +366,12 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeaderV2, messag
 		n.drop(DropSource, at)
 		return
 	}
-	t, has := wire.TypeOf(message)
 	if c.offered {
-		if t != wire.TypeSCCRP && t != wire.TypeStopCCN {
+		if t, _ := wire.TypeOf(message); t != wire.TypeSCCRP && t != wire.TypeStopCCN {
 			n.drop(DropTunnel, at)
 			return
 		}
 		c.answered(now)
-	}
-	if !has && len(message) > wire.ControlHeaderLen {
-		t = 0 // a body without a Message Type in front: ParseV2 tells the peer so
 	}
 	if trace := n.cfg.Trace; trace != nil {
 		trace(Traced{false, c.name, at, message, c.cfg.Secret})

@@ -100,7 +100,7 @@ type TunnelConfig struct {
 	// Outgoing accepts to place calls, as a LAC does; it needs a Bearer.
 	Outgoing bool
 	// Acceptable says why a call is not accepted: the zero Result says that it
-	// is. nil accepts all.
+	// is. It does not call the node. nil accepts all.
 	Acceptable func(Peer, Params) wire.Result
 
 	// TieBreaker wishes for one tunnel to the peer, whoever asks for it.
@@ -217,7 +217,7 @@ type EventKind uint8
 // The kinds of event.
 const (
 	// Of a tunnel.
-	TunnelDialing EventKind = iota + 1 // an SCCRQ was sent
+	TunnelDialing EventKind = iota + 1 // an SCCRQ was sent, or that of an Offer was answered
 	TunnelUp                           // the tunnel is established
 	TunnelDown                         // it, or the attempt to dial it, ended; Reason says why
 	TunnelMoved                        // the peer is at another port

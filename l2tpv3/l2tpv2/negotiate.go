@@ -54,19 +54,19 @@ func (n *Node) Offer(now time.Time, name string) (*wire.SCCRQV2, error) {
 		return nil, fmt.Errorf("l2tpv2: %s: no such tunnel", name)
 	case p.conn != nil && !p.conn.offered:
 		return nil, fmt.Errorf("l2tpv2: %s: it is being dialled already", name)
-	case p.conn == nil:
-		id, ok := n.newTunnelID()
-		if !ok {
-			return nil, fmt.Errorf("l2tpv2: %s: no Tunnel ID is free", name)
-		}
-		c := n.newConn(p, id, p.binding.At, now)
-		c.dialled, c.offered = true, true
-		c.prepare(c.cfg.DialRetries)
-		p.conn = c
 	}
+	n.Withdraw(now, name)
+	id, ok := n.newTunnelID()
+	if !ok {
+		return nil, fmt.Errorf("l2tpv2: %s: no Tunnel ID is free", name)
+	}
+	c := n.newConn(p, id, p.binding.At, now)
+	c.dialled, c.offered = true, true
+	c.prepare(c.cfg.DialRetries)
+	p.conn = c
 	p.redialAt = time.Time{}
 	p.arrange()
-	return p.conn.request(), nil
+	return c.request(), nil
 }
 
 // Withdraw forgets an Offer that was not answered.
@@ -87,4 +87,5 @@ func (c *conn) answered(now time.Time) {
 	c.send(now, 0, c.request())
 	c.reliable.Transmit()
 	c.node.dialling(c, true)
+	c.emit(Event{Kind: TunnelDialing})
 }

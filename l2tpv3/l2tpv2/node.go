@@ -205,6 +205,7 @@ func (n *Node) request(now time.Time, at Address, h wire.ControlHeaderV2, messag
 	id, free := n.newTunnelID()
 	if !free || t.accepted >= t.cfg.Limit {
 		n.drop(DropLimit, at)
+		n.reject(t, at, m, tooMany)
 		return
 	}
 	c := n.accept(now, t, id, at, h, m, r)
@@ -215,6 +216,9 @@ func (n *Node) request(now time.Time, at Address, h wire.ControlHeaderV2, messag
 	}
 	c.arrange(now)
 }
+
+// tooMany is the result where there are as many tunnels as there may be.
+var tooMany = wire.Result{Code: wire.StopError, Error: wire.ErrorResources, Message: "too many tunnels"}
 
 // index notes where a peer's SCCRQs may come from.
 func (n *Node) index(p *peer) {
@@ -355,8 +359,9 @@ func (c *conn) again(now time.Time, sum uint64) bool {
 		return false
 	}
 	// Once the tunnel was completed no copy of its SCCRQ is sent any more; the
-	// network holds one for a moment.
-	return c.state == WaitCtlConn || now.Sub(c.since) < 5*time.Second
+	// network holds one for a moment. After the tunnel was closed it is rather a
+	// client that dials again: some say the same each time.
+	return c.state == WaitCtlConn || c.state == Established && now.Sub(c.since) < 5*time.Second
 }
 
 // sum tells SCCRQs apart.

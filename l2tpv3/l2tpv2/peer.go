@@ -151,7 +151,7 @@ func (p *peer) established(now time.Time, c *conn) {
 	if !c.dialled {
 		if p.accepted >= p.cfg.Limit {
 			p.node.drop(DropLimit, c.at)
-			c.close(now, wire.Result{Code: wire.StopError, Error: wire.ErrorResources, Message: "too many tunnels"})
+			c.close(now, tooMany)
 			return
 		}
 		p.accepted++

@@ -104,11 +104,27 @@ type IncomingCall struct {
 // tunnel, which is dialled if need be. The call has been answered, or needs no answer.
 func (n *Node) Indicate(now time.Time, tunnel string, call IncomingCall) (CallID, error) {
 	r, k := call.Request, call.Connected
+	if err := fits(k.LCPWant, k.LCPAllow, k.Proxy.InitialReceived, k.Proxy.LastSent, k.Proxy.LastReceived, k.Proxy.Challenge, k.Proxy.Response, k.PrivateGroupID); err != nil {
+		return 0, err
+	}
 	return n.call(now, tunnel, lacIncoming, k, Params{
 		LAC: true, Bearer: r.Bearer, Framing: k.Framing, TxSpeed: k.TxSpeed, RxSpeed: k.RxSpeed,
 		PhysicalChannelID: r.PhysicalChannelID, CalledNumber: r.CalledNumber, CallingNumber: r.CallingNumber, SubAddress: r.SubAddress,
 		PrivateGroupID: k.PrivateGroupID, Sequence: k.Sequence, LCPWant: k.LCPWant, LCPAllow: k.LCPAllow, Proxy: k.Proxy, DiffServ: r.DiffServ,
 	})
+}
+
+// longest is the octets that fit into an AVP, be it hidden.
+const longest = 1008
+
+// fits reports whether values fit into AVPs.
+func fits(values ...[]byte) error {
+	for _, b := range values {
+		if len(b) > longest {
+			return fmt.Errorf("l2tpv2: a value of %d octets, want %d at most", len(b), longest)
+		}
+	}
+	return nil
 }
 
 // Request has the LNS request an outgoing call of the LAC at the other end of a tunnel,
@@ -373,6 +389,9 @@ func (n *Node) Answer(now time.Time, id CallID, m wire.OCCNV2) error {
 	if s == nil || s.state != WaitCSAnswer {
 		return fmt.Errorf("l2tpv2: call %d is none that is being placed", id)
 	}
+	if err := fits(m.LCPWant, m.LCPAllow); err != nil {
+		return err
+	}
 	s.connected.ConnectedV2 = m.ConnectedV2
 	s.params.take(&m.ConnectedV2)
 	s.do(now, bearerAnswer, ending{})
@@ -402,6 +421,9 @@ func (n *Node) SetLink(now time.Time, id CallID, m wire.SLIV2) error {
 	s := n.calls[id]
 	if s == nil || s.state != Established || s.params.LAC {
 		return fmt.Errorf("l2tpv2: call %d is none that is established, with us as its LNS", id)
+	}
+	if err := fits(m.LastSent, m.LastReceived); err != nil {
+		return err
 	}
 	s.conn.send(now, s.params.PeerSessionID, &m)
 	s.conn.arrange(now)

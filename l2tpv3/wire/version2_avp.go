@@ -158,7 +158,8 @@ func AppendBodyV2(b []byte, m Message, e *EncodingV2) []byte {
 // L2TPv3", with the M bits of "any L2TPv3-specific AVPs" clear. RFC 3931 section
 // 4.7.3. What both versions have is v2's. Seal is to complete it.
 func AppendOffer(b []byte, v2 *SCCRQV2, e2 *EncodingV2, v3 *LCCE, e3 *Encoding) []byte {
-	f := fields{b: b, e: e3, offer: true}
+	plain := Encoding{Signatures: e3.Signatures, Random: e3.Random} // Cisco's AVPs are mandatory
+	f := fields{b: b, e: &plain, offer: true}
 	f.messageType(TypeSCCRQ)
 	f.digests(e3.Signatures)
 	f2 := fields{b: f.b, e: writing, v2: e2}
