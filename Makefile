@@ -7,8 +7,8 @@ SOAK      ?= 10m
 SUDO      := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # What the tests need beside Go, as Debian names it: the judge of captures, the
-# load, and what boots the kernel that Spanwire is tested against.
-TEST_PACKAGES  := gcc libc6-dev iperf3 tshark qemu-system-x86 kmod iproute2 iputils-ping
+# load, what boots the kernel that Spanwire is tested against, and a RADIUS server.
+TEST_PACKAGES  := gcc libc6-dev iperf3 tshark qemu-system-x86 kmod iproute2 iputils-ping freeradius freeradius-utils
 BENCH_PACKAGES := iperf3
 PEER_PACKAGES  := openvpn tinc
 WIREGUARD_GO   := golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446

@@ -9,7 +9,7 @@ import (
 )
 
 // batch is how many frames are handed on at once.
-const batch = 64
+const batch = 256
 
 // spareOctets is the room for frames without room in front: for the longest, or for
 // some 80 of usual size.

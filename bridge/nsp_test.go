@@ -63,6 +63,82 @@ func TestNSP(t *testing.T) {
 	}
 }
 
+// TestNSPAndDSCP has priorities go to the outer header and back, both ways round:
+// before a segment, and before a session of a Hub, where frames from the session are
+// the ingress.
+func TestNSPAndDSCP(t *testing.T) {
+	m, err := ethernet.ParseDSCPMap("5=46")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type tags = []ethernet.Tag
+	tagged := func(vid uint16, priority uint8) []byte {
+		b := packet(station(1), station(2), vlan(vid), "payload")
+		ethernet.SetPriority(b, priority)
+		return b
+	}
+	plain := packet(station(1), station(2), nil, "payload")
+
+	// A VLAN here, a port at the other end: what says the priority there is the
+	// outer header alone.
+	var segment, session recorder
+	Patch(NewNSP(&segment, circuit(t, ethernet.Config{Segment: tags{{VID: 10}}, DSCP: &m})), &session)
+	segment.deliver([]pseudowire.Frame{frame(tagged(10, 5)), frame(tagged(10, 1)), frame(tagged(10, 0))})
+	session.want(t, "to the session", []recorded{{plain, pseudowire.DSCPOf(46)}, {plain, pseudowire.DSCPOf(8)}, {plain, pseudowire.DSCPOf(0)}})
+	var came []pseudowire.Frame
+	for _, dscp := range []pseudowire.DSCP{pseudowire.DSCPOf(46), pseudowire.DSCPOf(8), 0} {
+		f := frame(plain)
+		f.ReceivedDSCP = dscp
+		came = append(came, f)
+	}
+	session.deliver(came)
+	segment.want(t, "to the segment", []recorded{{tagged(10, 5), 0}, {tagged(10, 1), 0}, {tagged(10, 0), 0}})
+
+	// The other way round, with a Hub whose frames have the tags.
+	var line, hub recorder
+	Patch(NewNSP(&line, circuit(t, ethernet.Config{Wire: tags{{VID: 10}}, PeerDSCP: &m})), &hub)
+	line.deliver(came)
+	hub.want(t, "to the hub", []recorded{{tagged(10, 5), 0}, {tagged(10, 1), 0}, {tagged(10, 0), 0}})
+	frames := []pseudowire.Frame{frame(tagged(10, 5)), frame(tagged(10, 7))}
+	hub.deliver(frames)
+	line.want(t, "to the session", []recorded{{plain, pseudowire.DSCPOf(46)}, {plain, pseudowire.DSCPOf(56)}})
+	if frames[0].SendDSCP != 0 || !bytes.Equal(frames[0].Bytes(), tagged(10, 5)) {
+		t.Error("the frame is not what it was, though it may be sent elsewhere too")
+	}
+}
+
+// A recorder is a port that keeps what it is sent, and how that is to be sent on.
+type recorder struct {
+	deliver func([]pseudowire.Frame) int
+	got     []recorded
+}
+
+type recorded struct {
+	octets []byte
+	dscp   pseudowire.DSCP
+}
+
+func (r *recorder) Attach(deliver func([]pseudowire.Frame) int) { r.deliver = deliver }
+func (r *recorder) Send(frames []pseudowire.Frame) int {
+	for _, f := range frames {
+		r.got = append(r.got, recorded{bytes.Clone(f.Bytes()), f.SendDSCP})
+	}
+	return len(frames)
+}
+
+func (r *recorder) want(t *testing.T, what string, want []recorded) {
+	t.Helper()
+	if len(r.got) != len(want) {
+		t.Errorf("%s: %d frames, want %d", what, len(r.got), len(want))
+		return
+	}
+	for i, w := range want {
+		if got := r.got[i]; !bytes.Equal(got.octets, w.octets) || got.dscp != w.dscp {
+			t.Errorf("%s: frame %d is %x, DSCP %#x; want %x, %#x", what, i, got.octets, got.dscp, w.octets, w.dscp)
+		}
+	}
+}
+
 // TestTransparentNSP is not in the way.
 func TestTransparentNSP(t *testing.T) {
 	var segment, wire keeper
@@ -82,8 +158,9 @@ func TestNSPLeavesFrames(t *testing.T) {
 		type tags = []ethernet.Tag
 		var ports []*NSP
 		var segments []*keeper
+		m := ethernet.ClassSelectors()
 		configs := []ethernet.Config{
-			{}, {Segment: tags{{VID: 10}}}, {Segment: tags{{VID: 42}, {VID: 7}}}, {Wire: tags{{VID: 20}}}, {Segment: tags{{VID: 11}}, Wire: tags{{}}},
+			{}, {DSCP: &m}, {Wire: tags{{TPID: ethernet.CTag, VID: 20}, {VID: 9}}, DSCP: &m}, {Segment: tags{{VID: 10}}}, {Segment: tags{{VID: 42}, {VID: 7}}}, {Wire: tags{{VID: 20}}}, {Segment: tags{{VID: 11}}, Wire: tags{{}}},
 		}
 		for _, cfg := range configs {
 			c, err := ethernet.New(cfg)
@@ -93,13 +170,20 @@ func TestNSPLeavesFrames(t *testing.T) {
 			segments = append(segments, new(keeper))
 			ports = append(ports, NewNSP(segments[len(segments)-1], c))
 		}
+		three := bytes.Join([][]byte{vlan(20), vlan(9), vlan(8)}, nil)
+		received := rapid.SampledFrom([]pseudowire.DSCP{0, pseudowire.DSCPOf(46)}).Draw(t, "received")
+		with := func(b []byte, headroom int) pseudowire.Frame {
+			f := pseudowire.NewFrame(append(make([]byte, headroom), b...), headroom)
+			f.ReceivedDSCP = received
+			return f
+		}
 		var frames []pseudowire.Frame
 		var octets [][]byte
 		for range rapid.IntRange(1, 100).Draw(t, "frames") {
-			b := packet(station(1), station(2), rapid.SampledFrom([][]byte{nil, vlan(20), vlan(30)}).Draw(t, "tag"), "payload")
+			b := packet(station(1), station(2), rapid.SampledFrom([][]byte{nil, vlan(20), vlan(30), three}).Draw(t, "tag"), "payload")
 			b = append(b, make([]byte, rapid.SampledFrom([]int{0, 0, 0, 30000}).Draw(t, "more"))...)
 			headroom := rapid.SampledFrom([]int{0, 3, 4, 8, 64}).Draw(t, "headroom")
-			frames = append(frames, pseudowire.NewFrame(append(make([]byte, headroom), b...), headroom))
+			frames = append(frames, with(b, headroom))
 			octets = append(octets, b)
 		}
 		for i, p := range ports {
@@ -108,7 +192,7 @@ func TestNSPLeavesFrames(t *testing.T) {
 			c, _ := ethernet.New(configs[i])
 			var want [][]byte
 			for _, b := range octets {
-				if f, why := c.Egress(pseudowire.NewFrame(append(make([]byte, 64), b...), 64), nil); why == pseudowire.NotDropped {
+				if f, why := c.Egress(with(b, 64), nil); why == pseudowire.NotDropped {
 					want = append(want, f.Bytes())
 				}
 			}

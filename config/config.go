@@ -7,7 +7,6 @@ import (
 	_ "embed" // the reference
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -25,6 +24,8 @@ var Reference string
 type File struct {
 	Path     string
 	Node     Node
+	Serials  []SerialPort
+	Hubs     []Hub
 	Tunnels  []Tunnel
 	Warnings []Problem // what works but should not stay so
 
@@ -60,14 +61,9 @@ type Session struct {
 	l2tpv3.SessionConfig
 	Circuit *l2tpv3.Circuit // of a tunnel's Dynamic; nil: the session is static
 
-	TAP        string // empty: none, with a Circuit alone
-	TAPPattern bool   // TAP is for ExpandTAP: the session is a template
-	Carrier    string // of the TAP: "follow", as long as the session is up, or "always"
+	Attachment // of Kind Nothing with a Circuit alone
 
-	Bridge    string           // empty: none
-	MTU       int              // 0: as the path allows
-	MAC       net.HardwareAddr // nil: derived from the names
-	Addresses []netip.Prefix
+	Carrier string // of the TAP: "follow", as long as the session is up, or "always"
 }
 
 // A Problem is one thing that is wrong with a file.

@@ -257,11 +257,10 @@ func TestBad(t *testing.T) {
 		{sublayer, "addresses = [\n \"198.51.100.1/24\",\n \"198.51.100.2\"]", 14, office + `addresses: found array, at place 2 "198.51.100.2", ` + wantPrefixes},
 		{sublayer, `addresses = [{a = 1}]`, 14, office + `addresses: found array, at place 1 table, ` + wantPrefixes},
 		{sublayer, `bridge = "office0"`, 14, office + `bridge: found "office0", which is the tap of tunnel paris: session office (line 15), want another`},
-		{sublayer, `pseudowire = "vlan"`, 14, office + `pseudowire: found "vlan", not supported yet, want "ethernet"`},
-		{sublayer, `pseudowire = "atm"`, 14, office + `pseudowire: found "atm", want "ethernet"`},
+		{sublayer, `pseudowire = "atm"`, 14, office + `pseudowire: found "atm", want "ethernet" or "vlan" or "frame-relay" or "hdlc" or "ppp"`},
 		{`"office0"`, `"sixteen-letters0"`, 15, office + `tap: found "sixteen-letters0", ` + wantName},
 		{`"office0"`, `"of fice"`, 15, office + `tap: found "of fice", ` + wantName},
-		{`tap             = "office0"`, ``, 9, office + `tap: missing, want the name of an interface`},
+		{`tap             = "office0"`, ``, 9, office + `tap: missing, want what the session joins: tap, interface, serial or hub`},
 
 		{`.session.office]`, `.session.office`, 10, `expected '.' or ']' to end table name, but got '\n' instead`},
 		{`.session.office]`, `.session."of/fice"]`, 9, `tunnel paris: session "of/fice": want a name without / and white space`},
@@ -440,7 +439,9 @@ func TestReference(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole := commented.ReplaceAllString(Reference, "$1")
+	// One of two: a device and another.
+	reference := strings.Replace(Reference, "# interface = \"eth2\"\n", "", 1)
+	whole := commented.ReplaceAllString(reference, "$1")
 	f, err = Parse(filepath.Join(dir, "reference.toml"), []byte(whole))
 	if err != nil {
 		t.Fatal(err)
@@ -475,8 +476,15 @@ func TestReference(t *testing.T) {
 			note("session", session)
 		}
 	}
+	for _, serial := range table(text["serial"]) {
+		note("serial", serial)
+	}
+	for _, hub := range table(text["hub"]) {
+		note("hub", hub)
+	}
 	for section, all := range map[string][]keys{
-		"node": nodeFields(new(Node)), "tunnel": tunnelFields(new(Tunnel), new(draft)), "session": sessionFields(new(Session)),
+		"node": nodeFields(new(Node)), "tunnel": tunnelFields(new(Tunnel), new(draft)), "session": sessionFields(new(Session), new(tags)),
+		"serial": serialFields(new(SerialPort)), "hub": hubFields(new(Hub)),
 	} {
 		for _, k := range all {
 			for _, f := range k.fields {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/wire"
-	"spanwire/pseudowire"
 )
 
 // A draft is what the keys of a dynamic tunnel say before they are put together.
@@ -212,19 +212,18 @@ func (p *parser) circuit(in named, s *Session, t *Tunnel, peerWrong bool, wrong 
 		p.problem(at("cookie_overlap"), `found "%v", want less than cookie_lifetime, "%v"`, c.Overlap, c.CookieLifetime)
 	}
 
-	if !has("tap") {
-		p.warn(at("tap"), "missing, so the session joins nothing")
-		for _, key := range []string{"carrier", "bridge", "mtu", "mac", "addresses"} {
-			if has(key) {
-				p.problem(at(key), "found without tap, want tap with it: there is nothing that has it")
-			}
+	switch s.Kind {
+	case Nothing:
+		if !slices.ContainsFunc(kindKeys[TAP:], has) {
+			p.warn(at("tap"), "missing, so the session joins nothing")
 		}
-		return
+	default:
+		p.pattern(in, s, t.Dynamic.Control.Many, peerWrong || wrong[kindKeys[s.Kind]])
 	}
-	p.pattern(in, s, t.Dynamic.Control.Many, peerWrong || wrong["tap"])
 }
 
-// pattern has a session that is a template have a TAP that is one, and no other.
+// pattern has a session that is a template join what can be there for each, as a
+// TAP whose name is a pattern, and no other session.
 func (p *parser) pattern(in named, s *Session, many, unsure bool) {
 	at := func(key string) toml.Key { return join(in.path, key) }
 	holds := func(part string) bool { return strings.Contains(s.TAP, part) }
@@ -237,6 +236,10 @@ func (p *parser) pattern(in named, s *Session, many, unsure bool) {
 			p.problem(at("tap"), "found %q, want the name of an interface: a pattern is for templates", s.TAP)
 		}
 		return
+	case s.Kind == InHub:
+	case s.Kind != TAP:
+		p.problem(at(kindKeys[s.Kind]), "found in a template, want tap or hub: one peer alone may have it")
+		return
 	case holds(leastFree), many && holds(peerPart), each && holds(endPart):
 	default:
 		var want []string
@@ -248,7 +251,7 @@ func (p *parser) pattern(in named, s *Session, many, unsure bool) {
 		}
 		p.problem(at("tap"), "found %q, want a pattern with %s or %s: the session is a template", s.TAP, strings.Join(want, ", "), leastFree)
 	}
-	for _, key := range []string{"mac", "addresses"} {
+	for _, key := range []string{"mac", "addresses", "stations"} {
 		if in.table[key] != nil {
 			p.problem(at(key), "found in a template, want it in a session of one peer alone")
 		}
@@ -310,7 +313,7 @@ func (f *File) Control() control.Config {
 	c := control.Config{
 		HostName:     n.Hostname,
 		VendorName:   "Spanwire",
-		Capabilities: []pseudowire.Type{pseudowire.Ethernet},
+		Capabilities: Pseudowires,
 		HalfOpen:     n.HalfOpen,
 		RequestRate:  n.RequestRate,
 	}

@@ -318,7 +318,7 @@ func TestBadDynamic(t *testing.T) {
 
 		{dialling, `session.office]`, `session."of:fice"]`, 10, `tunnel rome: session of:fice: want a name without :, which stands in the names of instances`},
 		{dialling, `session.office]`, `session.` + long + `]`, 10, `tunnel rome: session ` + long + `: remote_end_id: missing, and the session's name has 256 octets, want 1 to 255`},
-		{dialling, tap, tap + "\npseudowire = \"ppp\"", 12, office + `pseudowire: found "ppp", not supported yet, want "ethernet"`},
+		{dialling, tap, tap + "\npseudowire = \"ppp\"", 11, office + `tap: found with pseudowire "ppp", want serial for it`},
 		{dialling, tap, tap + "\nsession_id = 5", 12, office + `session_id: found in mode "dial", want mode "static" for it`},
 		{dialling, tap, tap + "\npeer_session_id = 5", 12, office + `peer_session_id: found in mode "dial", want mode "static" for it`},
 		{dialling, tap, tap + "\nsend_cookie = \"\"", 12, office + `send_cookie: found in mode "dial", want mode "static" for it`},
@@ -348,11 +348,11 @@ func TestBadDynamic(t *testing.T) {
 		{dialling, tap, `tap = "rome:0"`, 11, office + `tap: found "rome:0", ` + wantTAP},
 		{dialling, tap, `tap = "l2-{peer}"`, 11, office + `tap: found "l2-{peer}", want the name of an interface: a pattern is for templates`},
 		{dialling, tap, tap + "\ncarrier = \"never\"", 12, office + `carrier: found "never", want "follow" or "always"`},
-		{dialling, tap, `carrier = "always"`, 11, office + `carrier: found without tap, want tap with it: there is nothing that has it`},
-		{dialling, tap, `bridge = "br0"`, 11, office + `bridge: found without tap, want tap with it: there is nothing that has it`},
-		{dialling, tap, `mtu = 1500`, 11, office + `mtu: found without tap, want tap with it: there is nothing that has it`},
-		{dialling, tap, `mac = "02:00:00:00:00:01"`, 11, office + `mac: found without tap, want tap with it: there is nothing that has it`},
-		{dialling, tap, `addresses = ["198.51.100.1/24"]`, 11, office + `addresses: found without tap, want tap with it: there is nothing that has it`},
+		{dialling, tap, `carrier = "always"`, 11, office + `carrier: found without tap, want tap with it`},
+		{dialling, tap, `bridge = "br0"`, 11, office + `bridge: found without tap, want tap with it`},
+		{dialling, tap, `mtu = 1500`, 11, office + `mtu: found without tap, want tap with it`},
+		{dialling, tap, `mac = "02:00:00:00:00:01"`, 11, office + `mac: found without tap, want tap with it`},
+		{dialling, tap, `addresses = ["198.51.100.1/24"]`, 11, office + `addresses: found without tap, want tap with it`},
 		{dialling, tap, tap + "\n[tunnel.rome.session.lab]\ntap = \"rome0\"", 13, `tunnel rome: session lab: tap: found "rome0", which is that of tunnel rome: session office (line 11), want another`},
 		{dialling, tap, tap + "\nbridge = \"rome0\"", 12, office + `bridge: found "rome0", which is the tap of tunnel rome: session office (line 11), want another`},
 		{dialling, tap, tap + "\n[tunnel.rome.session.lab]\ntap = \"lab0\"\nremote_end_id = \"office\"", 14,
@@ -623,7 +623,7 @@ func TestModeOfFile(t *testing.T) {
 
 func TestControl(t *testing.T) {
 	f := parsed(t, strings.Replace(dialling, `hostname = "lyon"`, "hostname = \"lyon\"\nrouter_id = \"192.0.2.1\"\nhalf_open = 5\nrequest_rate = 6", 1))
-	want := control.Config{HostName: "lyon", RouterID: 0xc0000201, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, HalfOpen: 5, RequestRate: 6}
+	want := control.Config{HostName: "lyon", RouterID: 0xc0000201, VendorName: "Spanwire", Capabilities: Pseudowires, HalfOpen: 5, RequestRate: 6}
 	if d := cmp.Diff(want, f.Control()); d != "" {
 		t.Errorf("control (-want +got):\n%s", d)
 	}

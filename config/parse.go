@@ -30,10 +30,15 @@ type parser struct {
 	hostname   string              // the node's
 	inline     bool                // a secret stands in the file itself
 	sessionIDs map[uint32]toml.Key // who has them
-	taps       map[string]toml.Key
 	sockets    []socket
-	ends       map[string]toml.Key // of the present tunnel, by Remote End ID
-	anyEnd     toml.Key            // its session of any; nil: none
+
+	read     *File               // as far as it is
+	devices  map[string][]claim  // by name
+	lineEnds map[string][]claim  // own ends of serial lines
+	circuits map[string][]claim  // serial ports by name, and their DLCIs
+	places   map[string][]claim  // of stations, by Hub and address
+	ends     map[string]toml.Key // of the present tunnel, by Remote End ID
+	anyEnd   toml.Key            // its session of any; nil: none
 }
 
 // A socket is what tunnels may share.
@@ -47,7 +52,6 @@ func newParser(name string) *parser {
 	return &parser{
 		name:       name,
 		sessionIDs: make(map[uint32]toml.Key),
-		taps:       make(map[string]toml.Key),
 	}
 }
 
@@ -118,7 +122,7 @@ func where(path toml.Key) string {
 	var words []string
 	for i := 0; i < len(path); i++ {
 		word := printable(path[i])
-		if i%2 == 0 && i+1 < len(path) && (word == "tunnel" || word == "session") {
+		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "user"}, word) {
 			i++
 			word += " " + printable(path[i])
 		}
@@ -217,7 +221,8 @@ func shown(key string, v any) string {
 
 // secret reports whether the value of a key is not to be shown.
 func secret(key string) bool {
-	return strings.HasSuffix(key, "_cookie") || strings.HasSuffix(key, "secret")
+	return strings.HasSuffix(key, "_cookie") || strings.HasSuffix(key, "secret") ||
+		key == "password" || key == "nt_hash" || key == "bcrypt"
 }
 
 // suggest names the key that was likely meant, if one is near.
@@ -302,15 +307,18 @@ func (p *parser) named(path toml.Key, in map[string]any) (all []named) {
 
 func (p *parser) file() *File {
 	f := &File{Path: p.name}
-	p.section(nil, p.root, every, nil, "node", "tunnel")
+	p.read = f
+	p.section(nil, p.root, every, nil, "node", "tunnel", "serial", "hub")
 	p.node(&f.Node)
 	p.hostname = f.Node.Hostname
+	p.serials()
+	p.hubs()
 	if p.root["tunnel"] != nil || len(p.problems) == 0 { // it may be there, misspelt
 		for _, t := range p.named(toml.Key{"tunnel"}, p.root) {
 			f.Tunnels = append(f.Tunnels, p.tunnel(t))
 		}
 	}
-	p.bridges(f)
+	p.bridges()
 	f.Warnings, f.inline = p.warnings, p.inline
 	return f
 }
@@ -374,7 +382,9 @@ func (p *parser) tunnel(in named) Tunnel {
 	}
 	p.ends, p.anyEnd = make(map[string]toml.Key), nil
 	for _, session := range p.named(join(in.path, "session"), in.table) {
-		t.Sessions = append(t.Sessions, p.session(session, &t, wrong["peer"]))
+		s := p.session(session, &t, wrong["peer"])
+		t.ReceiveDSCP = t.ReceiveDSCP || s.Ethernet.DSCP != nil
+		t.Sessions = append(t.Sessions, s)
 	}
 	if t.Dynamic != nil {
 		if c := &t.Dynamic.Control; c.SessionLimit < len(t.Sessions) {
@@ -465,9 +475,12 @@ func (p *parser) session(in named, t *Tunnel, peerWrong bool) Session {
 	if m != static {
 		s.Circuit, s.Carrier = newCircuit(in.name, m), "follow"
 	}
-	wrong := p.section(in.path, in.table, m, sessionFields(&s))
+	var d tags
+	wrong := p.section(in.path, in.table, m, sessionFields(&s, &d))
 	q.PeerSublayer, q.PeerSequencing = q.Sublayer, q.Sequencing // without control messages, or a word of the peer, both directions are alike
 	p.unique(in.path, &s, wrong)
+	d.travels = q.Pseudowire == pseudowire.EthernetVLAN
+	p.segment(in, &s, &d, wrong)
 
 	// dataplane.Params.Check, each at its own key.
 	if q.Sequencing != pseudowire.NoSequencing && q.Sublayer == pseudowire.NoSublayer && !wrong["sublayer"] {
@@ -495,8 +508,7 @@ func (p *parser) session(in named, t *Tunnel, peerWrong bool) Session {
 	return s
 }
 
-// unique has a session share neither its Session ID nor its TAP with another, as
-// far as they are known.
+// unique has a session share its Session ID with no other, as far as it is known.
 func (p *parser) unique(path toml.Key, s *Session, wrong map[string]bool) {
 	if id := s.Params.SessionID; !wrong["session_id"] && s.Circuit == nil {
 		if other, twice := p.sessionIDs[id]; twice {
@@ -506,23 +518,54 @@ func (p *parser) unique(path toml.Key, s *Session, wrong map[string]bool) {
 			p.sessionIDs[id] = path
 		}
 	}
-	if !wrong["tap"] && s.TAP != "" && !s.TAPPattern {
-		if other, twice := p.taps[s.TAP]; twice {
-			p.problem(join(path, "tap"), "found %q, which is that of %s, want another", s.TAP, p.other(other, "tap"))
-		} else {
-			p.taps[s.TAP] = path
+}
+
+// segment has what a session joins suit it.
+func (p *parser) segment(in named, s *Session, d *tags, wrong map[string]bool) {
+	if !p.attachment(in, &s.Attachment, d, wrong, TAP, Interface, Serial, InHub) {
+		if s.Kind == Nothing && s.Circuit == nil && !wrong["tap"] && !wrong["interface"] && !wrong["serial"] && !wrong["hub"] {
+			p.problem(join(in.path, "tap"), "missing, want what the session joins: tap, interface, serial or hub")
 		}
+		return
+	}
+	switch s.Params.Pseudowire {
+	case pseudowire.Ethernet, pseudowire.EthernetVLAN:
+		if s.Kind == Serial && !wrong["pseudowire"] {
+			p.problem(join(in.path, "serial"), `found with pseudowire %q, want "frame-relay", "hdlc" or "ppp"`, s.Params.Pseudowire)
+			return
+		}
+	default:
+		if s.Kind != Serial {
+			key := kindKeys[s.Kind]
+			p.problem(join(in.path, key), "found with pseudowire %q, want serial for it", s.Params.Pseudowire)
+			return
+		}
+	}
+	switch s.Kind {
+	case Serial:
+		p.serialPort(in, s, wrong)
+	case InHub:
+		p.member(in, s)
 	}
 }
 
-// bridges has no bridge be a TAP too, of whichever session.
-func (p *parser) bridges(f *File) {
-	for _, t := range f.Tunnels {
+// bridges has no bridge be a device of somebody's too, of whichever session or hub.
+func (p *parser) bridges() {
+	check := func(path toml.Key, bridge string) {
+		if claims := p.devices[bridge]; bridge != "" && len(claims) > 0 {
+			at := claims[0].path
+			owner, key := at[:len(at)-1], at[len(at)-1]
+			p.problem(join(path, "bridge"), "found %q, which is the %s of %s, want another", bridge, key, p.other(owner, key))
+		}
+	}
+	for _, t := range p.read.Tunnels {
 		for _, s := range t.Sessions {
-			if tap, is := p.taps[s.Bridge]; is {
-				p.problem(toml.Key{"tunnel", t.Name, "session", s.Name, "bridge"}, "found %q, which is the tap of %s, want another",
-					s.Bridge, p.other(tap, "tap"))
-			}
+			check(toml.Key{"tunnel", t.Name, "session", s.Name}, s.Bridge)
+		}
+	}
+	for _, h := range p.read.Hubs {
+		for _, port := range h.Ports {
+			check(toml.Key{"hub", h.Name, "port", port.Name}, port.Bridge)
 		}
 	}
 }

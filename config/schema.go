@@ -153,15 +153,14 @@ func tunnelFields(t *Tunnel, d *draft) []keys {
 }
 
 // sessionFields are the keys of [tunnel.NAME.session.NAME].
-func sessionFields(s *Session) []keys {
+func sessionFields(s *Session, d *tags) []keys {
 	q := &s.Params
 	c := cmp.Or(s.Circuit, new(l2tpv3.Circuit))
 	sublayers := []pseudowire.Sublayer{pseudowire.NoSublayer, pseudowire.DefaultSublayer}
 	levels := []pseudowire.Sequencing{pseudowire.NoSequencing, pseudowire.NonIPSequencing, pseudowire.AllSequencing}
 	return []keys{
 		{every, []field{
-			{"pseudowire", textType, choice(&q.Pseudowire, pseudowire.Type.String, []pseudowire.Type{pseudowire.Ethernet},
-				"vlan", "frame-relay", "hdlc", "ppp"), ""},
+			{"pseudowire", textType, choice(&q.Pseudowire, pseudowire.Type.String, Pseudowires), ""},
 		}},
 		{static, []field{
 			{"session_id", integerType, number(&q.SessionID, 1, 1<<32-1), needID},
@@ -197,20 +196,28 @@ func sessionFields(s *Session) []keys {
 			{"physical_channel_id", integerType, number(&c.PhysicalChannelID, 1, 1<<32-1), ""},
 		}},
 		{static, []field{
-			{"tap", textType, text(&s.TAP, interfaceName), "the name of an interface"},
+			{"tap", textType, text(&s.TAP, interfaceName), ""},
 		}},
 		{dynamic, []field{
 			{"tap", textType, tap(s), ""},
 			{"carrier", textType, choice(&s.Carrier, itself, []string{"follow", "always"}), ""},
 		}},
 		{every, []field{
-			{"bridge", textType, text(&s.Bridge, interfaceName), ""},
-			{"mtu", textOrNumber, mtu(&s.MTU), ""},
-			{"mac", textType, mac(&s.MAC), ""},
-			{"addresses", arrayType, prefixes(&s.Addresses), ""},
+			{"interface", textType, text(&s.Interface, interfaceName), ""},
+			{"serial", textType, text(&s.Serial, serialName), ""},
+			{"hub", textType, text(&s.Hub, hubName), ""},
 		}},
+		{every, tapFields(&s.Attachment)},
+		{every, ethernetFields(&s.Attachment, d)},
+		{every, []field{
+			{"dlci", integerType, number(&s.DLCI, 1, 1<<23-1), ""},
+		}},
+		{every, portFields(&s.Attachment)},
 	}
 }
+
+// Pseudowires are the types that a session may be of.
+var Pseudowires = []pseudowire.Type{pseudowire.Ethernet, pseudowire.EthernetVLAN, pseudowire.FrameRelay, pseudowire.HDLC, pseudowire.PPP}
 
 func dialectName(d control.Dialect) string { return [...]string{"auto", "ietf", "cisco"}[d] }
 

@@ -88,7 +88,7 @@ func not(to *bool) setter {
 	}
 }
 
-func number[T ~int | ~uint8 | ~uint32](to *T, least, most int64) setter {
+func number[T ~int | ~uint8 | ~uint16 | ~uint32 | ~uint64](to *T, least, most int64) setter {
 	return func(v any) string {
 		n := v.(int64)
 		if n < least || n > most {
@@ -99,9 +99,8 @@ func number[T ~int | ~uint8 | ~uint32](to *T, least, most int64) setter {
 	}
 }
 
-// choice takes the name of one of some values. Of others it says that they are
-// for later.
-func choice[T any](to *T, name func(T) string, values []T, later ...string) setter {
+// choice takes the name of one of some values.
+func choice[T any](to *T, name func(T) string, values []T) setter {
 	return func(v any) string {
 		var names []string
 		for _, value := range values {
@@ -111,11 +110,7 @@ func choice[T any](to *T, name func(T) string, values []T, later ...string) sett
 			}
 			names = append(names, strconv.Quote(name(value)))
 		}
-		want := "want " + strings.Join(names, " or ")
-		if slices.Contains(later, v.(string)) {
-			return "not supported yet, " + want
-		}
-		return want
+		return "want " + strings.Join(names, " or ")
 	}
 }
 

@@ -339,7 +339,7 @@ func (c *channel) path(to control.Address) (*transport.Path, error) {
 
 // hold returns the path to a tunnel's peer, and keeps it until release.
 func (c *channel) hold(to control.Address, cfg *TunnelConfig) (*transport.Path, error) {
-	p, err := c.vias[to.Via].conn.NewPath(transport.PathConfig{Peer: to.Peer, Local: to.Local, DSCP: cfg.DSCP, TTL: cfg.TTL})
+	p, err := cfg.path(c.vias[to.Via].conn, to.Peer, to.Local)
 	if err != nil {
 		return nil, err
 	}

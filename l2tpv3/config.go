@@ -20,6 +20,9 @@ type TunnelConfig struct {
 	Peer   Host
 	DSCP   uint8 // of the outer header, 0 to 63
 	TTL    uint8 // or hop limit of the outer header; 0: the kernel's default
+
+	// ReceiveDSCP has frames from the peer know the DSCP that they came with.
+	ReceiveDSCP bool
 }
 
 // A Host is a peer as the user names it: by address, or by a name that is
@@ -68,3 +71,13 @@ func (c *TunnelConfig) V6() (v6, known bool) {
 
 // Encap returns what carries the tunnel.
 func (c *TunnelConfig) Encap() wire.Encap { return c.Socket.Encap }
+
+// path returns the path over a socket to a peer, from a local address if that is valid.
+func (c *TunnelConfig) path(conn *transport.Conn, peer netip.AddrPort, local netip.Addr) (*transport.Path, error) {
+	if c.ReceiveDSCP {
+		if err := conn.ReceiveDSCP(); err != nil {
+			return nil, err
+		}
+	}
+	return conn.NewPath(transport.PathConfig{Peer: peer, Local: local, DSCP: c.DSCP, TTL: c.TTL})
+}

@@ -338,6 +338,15 @@ func (e *Endpoint) SetCircuit(s *Session, status wire.CircuitStatus) {
 	})
 }
 
+// CloseCircuit clears a dynamic session whose circuit is not there any more, until
+// SetCircuit says that it is active.
+func (e *Endpoint) CloseCircuit(s *Session, why control.Absence) {
+	e.channel.do(func(now time.Time, l *control.LCCE) error {
+		l.CloseCircuit(now, s.name, why)
+		return nil
+	})
+}
+
 // Report tells the peer of a dynamic session, by its name, of errors on the local
 // segment. RFC 3931 section 6.13 wants it no more than once every 60 seconds.
 func (e *Endpoint) Report(session string, errors wire.CircuitErrors) {

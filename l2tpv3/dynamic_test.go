@@ -49,7 +49,7 @@ func newSide(t *testing.T, name string) *side {
 	t.Helper()
 	s := &side{t: t, log: new(lockedBuffer)}
 	s.Endpoint = l2tpv3.New(user.New(), slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), control.Config{
-		HostName: name, RouterID: 1, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, Active: true,
+		HostName: name, RouterID: 1, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet, pseudowire.FrameRelay}, Active: true,
 	})
 	s.Notify(func(e l2tpv3.Event) {
 		s.mu.Lock()
@@ -288,4 +288,45 @@ func TestNothingIsSentTooEarly(t *testing.T) {
 	}
 	b.SetCircuit(db.Sessions()[0], wire.CircuitActive)
 	until(1)
+}
+
+// TestCloseCircuit has a PVC go and come again, and with it its session.
+func TestCloseCircuit(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	portA, portB := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+	a, b := newSide(t, "lyon"), newSide(t, "paris")
+	pvc := func(initiate bool) []l2tpv3.Circuit {
+		k := officeOf(initiate)
+		k[0].Pseudowire, k[0].FrameRelayHeaderLen = pseudowire.FrameRelay, 4
+		return k
+	}
+	b.add(l2tpv3.DynamicConfig{
+		TunnelConfig: l2tpv3.TunnelConfig{Name: "lyon", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portB)}, Peer: l2tpv3.Host{Addr: loopback}},
+		Circuits:     pvc(false),
+	})
+	da := a.add(l2tpv3.DynamicConfig{
+		TunnelConfig: l2tpv3.TunnelConfig{Name: "paris", Socket: transport.Config{Local: netip.AddrPortFrom(loopback, portA)}, Peer: l2tpv3.Host{Addr: loopback, Port: portB}},
+		Control:      control.TunnelConfig{Dial: true, Timeout: 20 * time.Millisecond, MaxTimeout: 20 * time.Millisecond, Retries: 500, DialRetries: 500},
+		Circuits:     pvc(true),
+	})
+	first := a.established("paris").Sessions[0]
+	if first.Params.Pseudowire != pseudowire.FrameRelay {
+		t.Errorf("%+v", first.Params)
+	}
+	session := da.Sessions()[0]
+	a.CloseCircuit(session, control.Deleted)
+	const want = "closed by peer: result 17 (PVC was deleted permanently)"
+	for end := time.Now().Add(10 * time.Second); b.Status().Tunnels[0].Sessions[0].Control.LastError != want; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the peer was not told: %+v", b.Status().Tunnels[0].Sessions[0].Control)
+		}
+	}
+	if got := a.Status().Tunnels[0].Sessions[0].Control; got.Absent != control.Deleted || session.Up() {
+		t.Errorf("%+v, up %v", got, session.Up())
+	}
+	a.SetCircuit(session, wire.CircuitActive)
+	if again := a.established("paris").Sessions[0]; again.Params.SessionID == first.Params.SessionID {
+		t.Errorf("session %d is there again", again.Params.SessionID)
+	}
+	b.established("lyon")
 }

@@ -198,7 +198,7 @@ func (t *Tunnel) open() error {
 	if conn == t.conn && t.path.Peer() == peer && unreachable == t.unreachable {
 		return nil
 	}
-	path, err := conn.NewPath(transport.PathConfig{Peer: peer, DSCP: t.cfg.DSCP, TTL: t.cfg.TTL})
+	path, err := t.cfg.path(conn, peer, netip.Addr{})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ type Frame struct {
 	buf   []byte // up to the end of the frame
 	start int    // where the frame begins; what stands before it is headroom
 	GSO   GSO
+
+	ReceivedDSCP DSCP // of the outer IP header that it came in; none: not known
+	SendDSCP     DSCP // of the one that it is to be sent in; none: the tunnel's own
 }
 
 // NewFrame returns the frame that occupies buf[start:]. Whoever sends it may

@@ -36,8 +36,11 @@ var house = plan{
 		"spanwire/testbed/kernelvm":        1,
 		"spanwire/pseudowire/ethernet":     1,
 		"spanwire/pseudowire/framerelay":   1,
+		"spanwire/pseudowire/ppp":          1,
+		"spanwire/pseudowire/hdlc":         2,
 		"spanwire/pseudowire/gso":          1,
 		"spanwire/pseudowire/pool":         0,
+		"spanwire/pseudowire/ppp/radius":   2,
 		"spanwire/l2tpv3/wire":             1,
 		"spanwire/l2tpv3/control":          2,
 		"spanwire/l2tpv3/l2tpv2":           2,
@@ -63,11 +66,15 @@ var house = plan{
 		"spanwire/testbed/conformance":     9,
 		"spanwire/testbed/interop":         9,
 		"spanwire/testbed/soak":            9,
+
+		"spanwire/pseudowire/ppp/lns/address": 1,
+		"spanwire/pseudowire/ppp/lns/users":   1,
 	},
 	owners: map[string][]string{
 		"github.com/songgao/water":       {"spanwire/bridge/tap"},
 		"github.com/BurntSushi/toml":     {"spanwire/config"},
 		"github.com/spf13/cobra":         {"spanwire/cmd"},
+		"layeh.com/radius":               {"spanwire/pseudowire/ppp/radius"},
 		"github.com/prometheus":          {"spanwire/cmd/internal/metrics"},
 		"spanwire/l2tpv3/dataplane/user": {"spanwire/cmd/internal/daemon", "spanwire/testbed/bench"},
 		"spanwire/testbed":               {"spanwire/testbed", "spanwire/cmd/internal/demo"},
@@ -77,7 +84,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/l2tpv3/l2tpv2", "spanwire/bridge"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/l2tpv3/l2tpv2", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.

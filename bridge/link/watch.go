@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -45,14 +46,20 @@ func newState(index int, name string, mtu int, flags uint32) State {
 // Read returns the present state of the device of that name. Where there is none,
 // its error is an fs.ErrNotExist.
 func Read(name string) (State, error) {
-	l, err := netlink.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return State{}, fmt.Errorf("interface %s: %w", name, os.ErrNotExist)
-	}
+	l, err := byName(name)
 	if err != nil {
 		return State{}, fmt.Errorf("interface %s: %w", name, err)
 	}
 	return StateOf(l), nil
+}
+
+// byName returns the device of that name, or fs.ErrNotExist.
+func byName(name string) (netlink.Link, error) {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, fs.ErrNotExist
+	}
+	return l, err
 }
 
 // StateOf returns the state that the kernel told with a device.

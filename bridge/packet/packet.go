@@ -61,7 +61,7 @@ type Stats struct {
 	InErrors             uint64 // super-frames that the kernel cannot describe, see Open
 	InLost               uint64 // for which there was no room while they were not read
 	OutFrames, OutOctets uint64 // to the device
-	OutTooBig            uint64 // longer than its MTU
+	OutTooBig            uint64 // longer than its MTU allows, see Open
 	OutErrors            uint64 // refused for any reason, that one included
 }
 
@@ -69,7 +69,16 @@ type counters struct {
 	inFrames, inOctets, inErrors, outFrames, outOctets, outTooBig, outErrors atomic.Uint64
 }
 
-// Open takes a device. It may be down.
+// Open takes a device of Ethernet that no bridge or bond has: theirs would take the same
+// frames too, and one that went both ways could come back and go round. The device may be
+// down, or without a carrier; frames pass once somebody has set it up. No more than that
+// need be done to it: ip link set DEVICE up.
+//
+// By its MTU the kernel sends frames of MTU + 14 octets, and of 4 more if the outermost
+// tag is a C-tag (8100). For full frames with an S-tag (88a8) the MTU must be 1504,
+// for those with two tags 1508, or 1504 if both are C-tags. What is longer counts as
+// OutTooBig. What may come in is the device's own business: most take as much as with a
+// C-tag, whichever the tag is.
 //
 // Before Linux 6.2 the kernel cannot describe a super-frame of UDP, and drops it. A
 // device that joins none on receipt gives none: only at a veth, from whose other end
@@ -93,6 +102,9 @@ func (p *Port) open() error {
 	if kind := l.Attrs().EncapType; kind != "ether" {
 		return fmt.Errorf("its link is of type %s, want an Ethernet interface", kind)
 	}
+	if index := l.Attrs().MasterIndex; index != 0 {
+		return shared(p.cfg.Interface, index)
+	}
 	state := link.StateOf(l)
 	p.state.Store(&state)
 	// With protocol 0 it hears nothing until it is bound, and so of no other device.
@@ -108,6 +120,15 @@ func (p *Port) open() error {
 		return errors.Join(err, p.file.Close())
 	}
 	return nil
+}
+
+// shared returns what is wrong with a device of which another is the master.
+func shared(name string, index int) error {
+	master := fmt.Sprintf("the interface of index %d", index)
+	if l, err := netlink.LinkByIndex(index); err == nil {
+		master = fmt.Sprintf("%s (type %s)", l.Attrs().Name, l.Type())
+	}
+	return fmt.Errorf("it is a port of %s, which takes its frames too, want one that is in nothing: ip link set %s nomaster", master, name)
 }
 
 // prepare makes the socket what it shall be.

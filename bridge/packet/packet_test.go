@@ -329,6 +329,84 @@ func TestOpen(t *testing.T) {
 	})
 }
 
+// TestInABridge has the device be a port of a bridge: before Open, and, to see why that is
+// refused, after.
+func TestInABridge(t *testing.T) {
+	s := newLAN(t, 1500)
+	var l netlab.Lab
+	if err := errors.Join(l.Veth(s.ours, "eth2", s.far, "other", 1500), l.Bridge(s.ours, "br0", "eth2")); err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.far.Capture("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	join := func(l netlink.Link) error {
+		br, err := netlink.LinkByName("br0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(l, br)
+	}
+	s.link(join)
+	in(t, s.ours, func() error {
+		_, err := Open(Config{Interface: "eth1"})
+		if want := "interface eth1: it is a port of br0 (type bridge), which takes its frames too, want one that is in nothing: ip link set eth1 nomaster"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		return nil
+	})
+	s.link(netlink.LinkSetNoMaster)
+	_, got := s.open()
+	s.link(join)
+	b := frames["tagged"]
+	if err := s.host.Send(b); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "the Port's", got, b)
+	if back, err := other.Receive(time.Now().Add(10 * time.Second)); err != nil || !bytes.Equal(back, b) {
+		t.Errorf("the bridge's: %v, %x, want it too", err, back[:min(len(back), 40)])
+	}
+}
+
+// TestTooBig sends frames and super-frames with all kinds of tags, as long as the kernel
+// lets them be by the device's MTU, and longer.
+func TestTooBig(t *testing.T) {
+	s := newLAN(t, 9000)
+	p, _ := s.open()
+	for _, mtu := range []int{1500, 1504, 1508} {
+		s.link(func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })
+		state := p.State()
+		state.MTU = mtu
+		p.Follow(state)
+		for _, v := range []struct {
+			name string
+			tags []byte
+			most int
+		}{
+			{"no tag", nil, mtu + 14},
+			{"C-tag", []byte{0x81, 0, 0, 1}, mtu + 18},
+			{"S-tag", []byte{0x88, 0xa8, 0, 1}, mtu + 14},
+			{"C-tag, C-tag", []byte{0x81, 0, 0, 1, 0x81, 0, 0, 2}, mtu + 18},
+			{"S-tag, C-tag", []byte{0x88, 0xa8, 0, 1, 0x81, 0, 0, 2}, mtu + 14},
+		} {
+			for _, length := range []int{v.most, v.most + 1, v.most + 4} {
+				plain := pseudowire.NewFrame(frame(2, length, append(v.tags, 0x88, 0xb5)...), 0)
+				head := 54 + len(v.tags)
+				for kind, f := range map[string]pseudowire.Frame{"frame": plain, "super-frame": tagged(t, v.tags, 3*(length-head), length-head)} {
+					before := p.Stats()
+					sent, n := p.Send([]pseudowire.Frame{f}), p.Stats()
+					fits := length <= v.most
+					if sent == 1 != fits || n.OutTooBig-before.OutTooBig != uint64(1-sent) || n.OutErrors-before.OutErrors != uint64(1-sent) {
+						t.Errorf("MTU %d: %s: %s of %d octets: %d sent, %+v, want it sent: %v", mtu, v.name, kind, length, sent, n, fits)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestFollow has the device's MTU change, and the Port learn of it.
 func TestFollow(t *testing.T) {
 	s := newLAN(t, 1500)

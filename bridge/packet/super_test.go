@@ -57,6 +57,19 @@ func tcp(t testing.TB, payload, size int) pseudowire.Frame {
 	return f
 }
 
+// tagged returns a super-frame of TCP with tags.
+func tagged(t testing.TB, tags []byte, payload, size int) pseudowire.Frame {
+	t.Helper()
+	const addresses = 12
+	f := tcp(t, payload, size)
+	b := append(append(bytes.Clone(f.Bytes()[:addresses]), tags...), f.Bytes()[addresses:]...)
+	g := pseudowire.NewFrame(b, 0)
+	g.GSO = f.GSO
+	g.GSO.HeaderLen += uint16(len(tags))
+	g.GSO.ChecksumStart += uint16(len(tags))
+	return g
+}
+
 // A look sees how long the longest frame is that comes in through a port.
 type look struct {
 	bridge.Port

@@ -13,7 +13,8 @@ import (
 )
 
 // A FrameRelay is the Frame Relay port on a line: it gives frames to the PVCs whose
-// DLCIs they have, and speaks LMI.
+// DLCIs they have, and speaks LMI, unless its form is framerelay.NoLMI: then all PVCs are
+// active at once and stay so.
 type FrameRelay struct {
 	line      bridge.Port
 	headerLen int
@@ -172,7 +173,8 @@ func (f *FrameRelay) drain() {
 	f.events, f.telling = nil, false
 }
 
-// Add makes a PVC, which the LMI tells of at once as inactive.
+// Add makes a PVC, which the LMI tells of at once as inactive. Without an LMI the port
+// is notified that it is active.
 func (f *FrameRelay) Add(dlci uint32) (*PVC, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -164,6 +164,49 @@ func TestFrameRelayTimers(t *testing.T) {
 	})
 }
 
+// TestFrameRelayWithoutLMI has PVCs that nobody tells of, and a router at the other end
+// that asks for them in vain.
+func TestFrameRelayWithoutLMI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var notes, routerNotes diary
+		a, b := plug()
+		f, err := NewFrameRelay(a, framerelay.Config{Form: framerelay.NoLMI}, notes.note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		router, err := NewFrameRelay(b, framerelay.Config{Role: framerelay.DTE}, routerNotes.note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer router.Close()
+		p, err := f.Add(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := router.Add(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := 0
+		p.Attach(func(frames []pseudowire.Frame) int { heard += len(frames); return len(frames) })
+		p.SetActive(true)
+		p.SetActive(false)
+		time.Sleep(time.Minute)
+		notes.want(t, "link up, none", "DLCI 100 active")
+		routerNotes.want(t)
+		if up, form := f.Up(); !up || form != framerelay.NoLMI || p.Status() != framerelay.Active {
+			t.Errorf("up %v, %v, DLCI 100 %v; want true, none, active", up, form, p.Status())
+		}
+		far.Send([]pseudowire.Frame{frame([]byte{0x18, 0x41, 3, 0xcc})})
+		time.Sleep(time.Second)
+		s := f.Stats()
+		if heard != 1 || s.In != [framerelay.Drops]uint64{} || s.LMI.Unexpected == 0 || s.LMI.StatusesSent != 0 {
+			t.Errorf("%d frames of the PVC, want 1; %+v, want nothing dropped but enquiries", heard, s)
+		}
+	})
+}
+
 func TestFrameRelayErrors(t *testing.T) {
 	a, _ := plug()
 	if _, err := NewFrameRelay(a, framerelay.Config{HeaderLen: 3}, nil); err == nil || err.Error() != "lmi: headers of 3 octets, want 2 or 4" {

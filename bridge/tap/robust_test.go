@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"spanwire/bridge/vnet"
 	"spanwire/pseudowire"
 	"spanwire/testbed/netlab"
 )
@@ -380,4 +382,45 @@ func TestLateReader(t *testing.T) {
 		t.Fatalf("%d frames came through a queue of 10", len(got))
 	}
 	same(t, "what came", got, want[:len(got)])
+}
+
+// TestUnaskedSuperFrame has the device give a super-frame of a kind that was not asked
+// for, as no kernel should: it is counted, and the frames around it go on.
+func TestUnaskedSuperFrame(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[1])
+	file := os.NewFile(uintptr(ends[0]), "t0")
+	defer file.Close()
+	tap := &TAP{cfg: Config{Name: "t0"}, offload: true}
+	if tap.raw, err = file.SyscallConn(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	tap.Attach(func(frames []pseudowire.Frame) int {
+		for _, f := range frames {
+			got = append(got, string(f.Bytes()))
+		}
+		if len(got) == 2 {
+			tap.closed.Store(true)
+		}
+		return len(frames)
+	})
+	const fragments = 3 // VIRTIO_NET_HDR_GSO_UDP
+	for _, v := range []struct {
+		kind  byte
+		frame string
+	}{{0, "before"}, {fragments, "unasked"}, {0, ""}, {0, "after"}} {
+		if _, err := unix.Write(ends[1], append([]byte{0, v.kind, vnet.HeaderLen - 1: 0}, v.frame...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tap.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if s := tap.Stats(); !slices.Equal(got, []string{"before", "after"}) || s.InFrames != 2 || s.InErrors != 2 {
+		t.Errorf("%q, %+v; want two frames, and two errors", got, s)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"spanwire/bridge/link"
 	"spanwire/bridge/vnet"
 	"spanwire/pseudowire"
 )
@@ -36,8 +37,9 @@ const (
 type Config struct {
 	Name      string
 	MAC       net.HardwareAddr
-	MTU       int    // of the frames' payload, octets
-	Bridge    string // a Linux bridge that is there; empty: none
+	MTU       int        // of the frames' payload, octets
+	Bridge    string     // a Linux bridge that is there; empty: none
+	VLANs     link.VLANs // in the bridge; zero: as the bridge has it
 	Addresses []netip.Prefix
 	Alias     string // for people who look at the device; empty: none
 }
@@ -62,12 +64,13 @@ type TAP struct {
 // Stats are a TAP's counters since it was opened.
 type Stats struct {
 	InFrames, InOctets   uint64 // from the segment
+	InErrors             uint64 // empty, or a super-frame of a kind that was not asked for
 	OutFrames, OutOctets uint64 // to the segment
 	OutErrors            uint64 // refused by the device
 }
 
 type counters struct {
-	inFrames, inOctets, outFrames, outOctets, outErrors atomic.Uint64
+	inFrames, inOctets, inErrors, outFrames, outOctets, outErrors atomic.Uint64
 }
 
 // MAC returns the address of a session's TAP: the same after each start, locally
@@ -193,7 +196,10 @@ func (t *TAP) enslave() error {
 	if err != nil {
 		return err
 	}
-	return netlink.LinkSetMaster(t.link, bridge)
+	if err := netlink.LinkSetMaster(t.link, bridge); err != nil {
+		return err
+	}
+	return link.SetVLANs(t.cfg.Name, t.cfg.VLANs) // before it is up
 }
 
 // silence keeps the device from giving itself an IPv6 address, and so from
@@ -280,12 +286,14 @@ func (t *TAP) Run() error {
 				failed = err
 				return true
 			case n <= before:
+				t.stats.inErrors.Add(1)
 			default:
 				n -= before
 				f := pseudowire.NewFrame(b[:pseudowire.Headroom+n], pseudowire.Headroom)
 				if t.offload {
 					var ok bool
 					if f.GSO, ok = vnet.Describe((*[vnet.HeaderLen]byte)(b[pseudowire.Headroom-before:])); !ok {
+						t.stats.inErrors.Add(1)
 						continue
 					}
 				}
@@ -348,7 +356,7 @@ func (t *TAP) Send(frames []pseudowire.Frame) (sent int) {
 func (t *TAP) Stats() Stats {
 	c := &t.stats
 	return Stats{
-		InFrames: c.inFrames.Load(), InOctets: c.inOctets.Load(),
+		InFrames: c.inFrames.Load(), InOctets: c.inOctets.Load(), InErrors: c.inErrors.Load(),
 		OutFrames: c.outFrames.Load(), OutOctets: c.outOctets.Load(), OutErrors: c.outErrors.Load(),
 	}
 }

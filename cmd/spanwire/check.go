@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"spanwire/cmd/internal/daemon"
+	"spanwire/config"
 )
 
 const checkHelp = `Check reads a configuration and says all that is wrong with it, one problem a
@@ -15,8 +16,8 @@ it and the files of secrets that it names. What works but should not stay so is 
 warning.
 
 For a good one it prints, by session, the octets that stand in front of each frame
-and the MTU of the TAP: with mtu = "auto" the one for a path of 1500 octets. Where
-the peer has a say, its cookie is taken to be as long as ours.`
+and, of Ethernet, the MTU of a TAP: with mtu = "auto" the one for a path
+of 1500 octets. Where the peer has a say, its cookie is taken to be as long as ours.`
 
 func checkCommand() *cobra.Command {
 	var file string
@@ -53,8 +54,12 @@ func checkCommand() *cobra.Command {
 					if s.Circuit != nil {
 						assumed = fmt.Sprintf("\tpeer's cookie of %v assumed", s.SendCookie)
 					}
-					fmt.Fprintf(table, "%s\toverhead %d over %s\tmtu %d%s\n", s.Params.Name,
-						s.Overhead(t.Encap(), v6), ip, daemon.FirstMTU(&t, &s), assumed)
+					mtu := ""
+					if s.Kind != config.Serial {
+						mtu = fmt.Sprintf("\tmtu %d", daemon.FirstMTU(&t, &s))
+					}
+					fmt.Fprintf(table, "%s\t%v\toverhead %d over %s%s%s\n", s.Params.Name, s.Params.Pseudowire,
+						s.Overhead(t.Encap(), v6), ip, mtu, assumed)
 				}
 			}
 			return table.Flush()

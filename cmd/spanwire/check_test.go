@@ -51,8 +51,8 @@ tap = "l2-{peer}"
 	}
 	wantIn(t, "output", strings.Join(strings.Fields(stdout), " "), []string{
 		"ok, 2 tunnels, 3 sessions",
-		"rome/office overhead 44 over IPv4 mtu 1438 peer's cookie of 8 octets assumed",
-		"rome/lab overhead 44 over IPv4 mtu 1400 peer's cookie of 4 octets assumed",
-		"branches/lan overhead 64 over IPv6 mtu 1418 peer's cookie of 8 octets assumed",
+		"rome/office ethernet overhead 44 over IPv4 mtu 1438 peer's cookie of 8 octets assumed",
+		"rome/lab ethernet overhead 44 over IPv4 mtu 1400 peer's cookie of 4 octets assumed",
+		"branches/lan ethernet overhead 64 over IPv6 mtu 1418 peer's cookie of 8 octets assumed",
 	})
 }

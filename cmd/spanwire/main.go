@@ -28,7 +28,7 @@ Exit codes:
   0  all is well
   1  something went wrong while it ran
   2  the configuration or the command line is wrong; nothing was touched
-  3  no daemon answers (status, watch, up, down, roll)`
+  3  no daemon answers (status, stations, watch, up, down, roll)`
 
 const rootExample = `  spanwire cookie                              # a pair of cookies, for static sessions
   spanwire check -c /etc/spanwire/lyon.toml    # say all that is wrong
@@ -52,7 +52,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	// What cobra refuses before a command starts is wrong on the command line.
 	code := exitUsage
 	root.PersistentPreRun = func(*cobra.Command, []string) { code = exitFailure }
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), watchCommand(), decodeCommand(), cookieCommand(), versionCommand(), demo.Command())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), stationsCommand(), watchCommand(), decodeCommand(), cookieCommand(), versionCommand(), demo.Command())
 	root.AddCommand(daemonCommands()...)
 	if args == nil {
 		args = []string{} // cobra takes nil for the process's own

@@ -14,6 +14,7 @@ import (
 
 	"spanwire/cmd/internal/api"
 	"spanwire/cookie"
+	"spanwire/pseudowire"
 )
 
 // TestMain lets the tests run this very binary as spanwire, in other namespaces.
@@ -187,7 +188,7 @@ func fakeStatus(now time.Time) api.Status {
 			Local: "192.0.2.1:1701", Peer: "192.0.2.2:1701", PathMTU: 1500, LastReceived: now.Add(-2 * time.Second),
 			Sessions: []api.Session{{
 				Name: "paris/office", SessionID: 1001, PeerSessionID: 2001, ReceiveCookieOctets: 8, SendCookieOctets: 4,
-				Sublayer: "none", Sequencing: "none", TAP: "office0", Offload: "none", Bridge: "br-lan", MTU: 1438,
+				Sublayer: "none", Sequencing: "none", Joined: api.Joined{TAP: "office0", Offload: "none", Bridge: "br-lan", MTU: 1438},
 				Hint:     "every frame has another cookie",
 				Counters: api.Counters{"tx_packets": 10, "tx_bytes": 1000, "rx_packets": 9, "rx_bytes": 900, "rx_cookie_discards": 5, "tx_errors": 0},
 			}},
@@ -203,10 +204,10 @@ func dynamicStatus(now time.Time) api.Status {
 	ago, then := now.Add(-time.Minute), now.Add(7*time.Second)
 	session := func(name, tap string, c api.Call) api.Session {
 		s := api.Session{Name: name, SessionID: 5, PeerSessionID: 6, ReceiveCookieOctets: 8, SendCookieOctets: 8,
-			Sublayer: "none", Sequencing: "none", TAP: tap, MTU: 1438, Call: &c}
+			Sublayer: "none", Sequencing: "none", Joined: api.Joined{TAP: tap, MTU: 1438}, Call: &c}
 		c.Since = ago
 		s.Counters = api.Counters{"tx_packets": 0, "tx_bytes": 0, "rx_packets": 0, "rx_bytes": 0}
-		if c.State == "" {
+		if c.Circuit = "active"; c.State == "" {
 			c.State, c.PeerCircuit = "established", "active"
 		}
 		return s
@@ -251,6 +252,30 @@ func dynamicStatus(now time.Time) api.Status {
 	}
 }
 
+// segmentStatus is of a daemon whose devices are not as they should be.
+func segmentStatus(now time.Time) api.Status {
+	return api.Status{
+		Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now},
+		Tunnels: []api.Tunnel{{
+			Name: "paris", Mode: "dial", Encap: "udp", State: "established", Since: now, Control: &api.Control{ConnectionID: 11, Authenticated: true},
+			Sessions: []api.Session{{
+				Name: "paris/office", SessionID: 5, PeerSessionID: 6, Pseudowire: "ethernet",
+				Call:     &api.Call{State: "established", Since: now, Circuit: "inactive", PeerCircuit: "active"},
+				Joined:   api.Joined{Interface: "eth1", State: api.Down, VLAN: "42", MTU: 1500},
+				Counters: api.Counters{"tx_packets": 0, "tx_bytes": 0, "rx_packets": 0, "rx_bytes": 0},
+			}},
+		}},
+		Serials: []api.Serial{{
+			Name: "wan", Line: "unix:/a,/b", Carries: "frame-relay", LMI: &api.LMI{Form: "ansi", Role: "dce"},
+			Counters: api.Counters{"in_foreign": 5, "in_fr_unknown_dlci": 6},
+		}},
+		Hubs: []api.Hub{{Name: "lab", Ports: []api.HubPort{
+			{Name: "lan", Joins: &api.Joined{Interface: "eth2", State: api.Missing, Segment: api.Counters{pseudowire.DropEgressVLAN.String(): 3, "in_lost": 4}}},
+			{Name: "paris/lab", Group: 1, Spoke: true, Counters: api.Counters{"drop_split_horizon": 2}},
+		}}},
+	}
+}
+
 func TestShow(t *testing.T) {
 	now := time.Unix(10000, 0)
 	for _, test := range []struct {
@@ -264,8 +289,8 @@ TUNNEL  MODE    STATE      SINCE  ENCAP  LOCAL           PEER            PATH MT
 paris   static  up         1m0s   udp    192.0.2.1:1701  192.0.2.2:1701  1500      2s     -
 rome    static  resolving  1m0s   ip     -               rome.example    -         never  lookup rome.example: no such host
 
-SESSION       STATE   SINCE  ID    PEER ID  TAP      BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
-paris/office  static  -      1001  2001     office0  br-lan  1438  8/4      none      none        9          900        10          1000
+SESSION       STATE   SINCE  ID    PEER ID  PSEUDOWIRE  JOINS                       MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office  static  -      1001  2001     -           tap office0, bridge br-lan  1438  8/4      none      none        9          900        10          1000
 
 DROPPED             OF            FRAMES
 rx_unknown_session  no session    3
@@ -292,12 +317,12 @@ rome            -          -          -         41  -        sha1              -
 branches:paris  paris      192.0.2.2  Spanwire  21  22       sha1              128     7     1      0.5 ms
 graz            paris      192.0.2.2  Spanwire  31  32       sha1 (no secret)  128     7     1      0.5 ms
 
-SESSION                    STATE        SINCE  ID  PEER ID  TAP           BRIDGE  MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
-paris/office               established  1m0s   5   6        office0       -       1438  8/8      none      none        0          0          0           0
-paris/lab                  established  1m0s   5   6        lab0          -       1438  8/8      none      none        0          0          0           0
-paris/voice                idle         1m0s   -   -        voice0        -       1438  -        none      none        0          0          0           0
-paris/shut                 down         1m0s   -   -        shut0         -       1438  -        none      none        0          0          0           0
-branches:paris/any:office  established  1m0s   5   6        paris-office  -       1438  8/8      none      none        0          0          0           0
+SESSION                    STATE        SINCE  ID  PEER ID  PSEUDOWIRE  JOINS             MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office               established  1m0s   5   6        -           tap office0       1438  8/8      none      none        0          0          0           0
+paris/lab                  established  1m0s   5   6        -           tap lab0          1438  8/8      none      none        0          0          0           0
+paris/voice                idle         1m0s   -   -        -           tap voice0        1438  -        none      none        0          0          0           0
+paris/shut                 down         1m0s   -   -        -           tap shut0         1438  -        none      none        0          0          0           0
+branches:paris/any:office  established  1m0s   5   6        -           tap paris-office  1438  8/8      none      none        0          0          0           0
 
 REFUSED       MESSAGES  LAST  FROM            WHICH MEANS
 wrong_digest  12        3s    192.0.2.9:1701  the secrets differ
@@ -308,6 +333,33 @@ paris/lab: the peer's circuit is inactive, standby: nothing is sent
 paris/voice: closed by peer: result 4, again in 7s
 
 hint: rome, oslo: the peer is down, cannot be reached, or refuses in silence, as where the secrets differ: its own status tells
+`},
+		{"segments", segmentStatus(now), `lyon: spanwire v1.2, pid 7, started 0s ago
+
+TUNNEL  MODE  STATE        SINCE  ENCAP  LOCAL  PEER  PATH MTU  HEARD  LAST ERROR
+paris   dial  established  0s     udp    -      -     -         never  -
+
+CONNECTION  HOST NAME  ROUTER ID  VENDOR  ID  PEER ID  DIGEST  WINDOW  SENT  AGAIN  RTT
+paris       -          -          -       11  -        -       -       0     0      -
+
+SESSION       STATE        SINCE  ID  PEER ID  PSEUDOWIRE  JOINS                           MTU   COOKIES  SUBLAYER  SEQUENCING  FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+paris/office  established  0s     5   6        ethernet    interface eth1 (down), vlan 42  1500  0/0      -         -           0          0          0           0
+
+SERIAL  LINE        CARRIES      LMI            FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+wan     unix:/a,/b  frame-relay  ansi dce down  0          0          0           0
+
+HUB  PORT       JOINS                     MTU  GROUP    STATIONS  FRAMES IN  FLOODED  FRAMES OUT  DROPPED
+lab  lan        interface eth2 (missing)  -    0        0         0          0        0           0
+lab  paris/lab  session                   -    1 spoke  0         0          0        0           2
+
+DROPPED             OF                           FRAMES
+rx_other_vlan       hub lab port lan             3
+in_lost             segment of hub lab port lan  4
+split_horizon       hub lab port paris/lab       2
+in_foreign          serial wan                   5
+in_fr_unknown_dlci  serial wan                   6
+
+paris/office: our circuit is inactive, interface eth1 (down), vlan 42: the peer sends nothing
 `},
 		{"nothing", api.Status{Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now}}, `lyon: spanwire v1.2, pid 7, started 0s ago
 

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spanwire/bridge"
 	"spanwire/cmd/internal/api"
 	"spanwire/pseudowire"
+	"spanwire/pseudowire/framerelay"
 )
 
 const statusHelp = `Status asks a running daemon how things stand: by --control at its control socket,
@@ -25,7 +27,9 @@ and the peer's. AGAIN counts retransmissions.
 
 Control messages that were not acted upon are counted as REFUSED, and get no answer:
 the side that refuses is the one that tells why. Frames that were DROPPED are counted
-by reason; a hint says what looks misconfigured. --json has all counters.`
+by reason, an rx_errors of a session being one that its segment refused, as a rule for
+a reason that it counts too; a hint says what looks misconfigured. --json has all
+counters.`
 
 const statusExample = `  spanwire status
   spanwire status -c /etc/spanwire/lyon.toml
@@ -84,6 +88,8 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 	table.Flush()
 	showConnections(table, s)
 	showSessions(table, s, now)
+	showSerials(table, s)
+	showHubs(table, s)
 	showRefusals(table, s, now)
 	showDrops(table, s)
 	showHints(table, s, now)
@@ -124,7 +130,7 @@ func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
 		for _, p := range t.Sessions {
 			if first {
 				row(table)
-				row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "TAP", "BRIDGE", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
+				row(table, "SESSION", "STATE", "SINCE", "ID", "PEER ID", "PSEUDOWIRE", "JOINS", "MTU", "COOKIES", "SUBLAYER", "SEQUENCING",
 					"FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
 				first = false
 			}
@@ -136,8 +142,89 @@ func showSessions(table *tabwriter.Writer, s *api.Status, now time.Time) {
 					id, peerID, cookies = "", "", ""
 				}
 			}
-			row(table, p.Name, state, since, id, peerID, p.TAP, p.Bridge, number(p.MTU), cookies, p.Sublayer, p.Sequencing,
+			row(table, p.Name, state, since, id, peerID, p.Pseudowire, joins(&p.Joined), number(p.MTU), cookies, p.Sublayer, p.Sequencing,
 				p.Counters["rx_packets"], p.Counters["rx_bytes"], p.Counters["tx_packets"], p.Counters["tx_bytes"])
+		}
+	}
+	table.Flush()
+}
+
+// joins says what a session or a port joins.
+func joins(s *api.Joined) string {
+	var words []string
+	add := func(word, value string) {
+		if value != "" {
+			words = append(words, strings.TrimSpace(word+" "+value))
+		}
+	}
+	add("tap", s.TAP)
+	add("bridge", s.Bridge)
+	add("interface", s.Interface)
+	if s.State == api.Down || s.State == api.Missing {
+		words[len(words)-1] += " (" + s.State + ")"
+	}
+	add("serial", s.Serial)
+	add("hub", s.Hub)
+	add("vlan", s.VLAN)
+	add("peer vlan", s.PeerVLAN)
+	if s.DLCI != 0 {
+		add("dlci", fmt.Sprintf("%d (%s)", s.DLCI, s.PVC))
+	}
+	return strings.Join(words, ", ")
+}
+
+// showSerials prints the serial lines, if there are any.
+func showSerials(table *tabwriter.Writer, s *api.Status) {
+	for i, p := range s.Serials {
+		if i == 0 {
+			row(table)
+			row(table, "SERIAL", "LINE", "CARRIES", "LMI", "FRAMES IN", "OCTETS IN", "FRAMES OUT", "OCTETS OUT")
+		}
+		lmi := ""
+		if p.LMI != nil {
+			lmi = "down"
+			if p.LMI.Up {
+				lmi = "up"
+			}
+			lmi = strings.TrimSpace(p.LMI.Form + " " + p.LMI.Role + " " + lmi)
+		}
+		row(table, p.Name, p.Line, p.Carries, lmi, p.Counters["in_frames"], p.Counters["in_octets"], p.Counters["out_frames"], p.Counters["out_octets"])
+	}
+	table.Flush()
+}
+
+// lost are the reasons for which a hub drops what somebody may miss: all but those for
+// frames that are where they should be, and for those that a port has refused, which
+// it has counted itself.
+var lost = []bridge.Verdict{
+	bridge.Runt, bridge.BadSource, bridge.Malformed, bridge.SplitHorizon, bridge.Alone, bridge.MACLimited, bridge.BPDU, bridge.PortDisabled,
+	bridge.BroadcastStorm, bridge.MulticastStorm, bridge.UnknownStorm,
+}
+
+// showHubs prints the ports of hubs, if there are any.
+func showHubs(table *tabwriter.Writer, s *api.Status) {
+	for i, h := range s.Hubs {
+		if i == 0 {
+			row(table)
+			row(table, "HUB", "PORT", "JOINS", "MTU", "GROUP", "STATIONS", "FRAMES IN", "FLOODED", "FRAMES OUT", "DROPPED")
+		}
+		for _, p := range h.Ports {
+			group := fmt.Sprint(p.Group)
+			if p.Spoke {
+				group += " spoke"
+			}
+			if p.Disabled {
+				group += " DISABLED by a BPDU"
+			}
+			dropped := uint64(0)
+			for _, v := range lost {
+				dropped += p.Counters["drop_"+v.String()]
+			}
+			joined, mtu := "session", any("")
+			if p.Joins != nil {
+				joined, mtu = joins(p.Joins), number(p.Joins.MTU)
+			}
+			row(table, h.Name, p.Name, joined, mtu, group, p.Stations, p.Counters["in_frames"], p.Counters["flooded"], p.Counters["out_frames"], dropped)
 		}
 	}
 	table.Flush()
@@ -158,24 +245,54 @@ func showRefusals(table *tabwriter.Writer, s *api.Status, now time.Time) {
 // showDrops prints why frames were dropped, if any were.
 func showDrops(table *tabwriter.Writer, s *api.Status) {
 	first := true
+	drop := func(why, where string, n uint64) {
+		if n == 0 {
+			return
+		}
+		if first {
+			row(table)
+			row(table, "DROPPED", "OF", "FRAMES")
+			first = false
+		}
+		row(table, why, where, n)
+	}
 	drops := func(where string, c api.Counters) {
 		for d := pseudowire.NotDropped + 1; d < pseudowire.Drops; d++ {
-			n := c[d.String()]
-			if n == 0 {
-				continue
-			}
-			if first {
-				row(table)
-				row(table, "DROPPED", "OF", "FRAMES")
-				first = false
-			}
-			row(table, d, where, n)
+			drop(d.String(), where, c[d.String()])
+		}
+	}
+	segment := func(name string, c api.Counters) {
+		drops(name, c)
+		for _, why := range []string{"in_errors", "in_lost", "out_errors"} {
+			drop(why, "segment of "+name, c[why])
 		}
 	}
 	drops("no session", s.Drops)
 	for _, t := range s.Tunnels {
 		for _, p := range t.Sessions {
 			drops(p.Name, p.Counters)
+			segment(p.Name, p.Segment)
+		}
+	}
+	for _, h := range s.Hubs {
+		for _, p := range h.Ports {
+			where := "hub " + h.Name + " port " + p.Name
+			for _, v := range lost {
+				drop(v.String(), where, p.Counters["drop_"+v.String()])
+			}
+			if p.Joins != nil {
+				segment(where, p.Joins.Segment)
+			}
+		}
+	}
+	for _, p := range s.Serials {
+		where := "serial " + p.Name
+		for _, why := range []string{"in_errors", "in_foreign", "out_errors", "lmi_malformed", "lmi_other_form", "lmi_unexpected"} {
+			drop(why, where, p.Counters[why])
+		}
+		for why := framerelay.NotDropped + 1; why < framerelay.Drops; why++ {
+			drop("in_"+why.String(), where, p.Counters["in_"+why.String()])
+			drop("out_"+why.String(), where, p.Counters["out_"+why.String()])
 		}
 	}
 	table.Flush()
@@ -190,6 +307,9 @@ func showHints(w io.Writer, s *api.Status, now time.Time) {
 		}
 		for _, p := range t.Sessions {
 			c := p.Call
+			if c != nil && c.State == established && !strings.HasPrefix(c.Circuit, "active") {
+				fmt.Fprintf(w, "\n%s: our circuit is %s, %s: the peer sends nothing\n", p.Name, c.Circuit, joins(&p.Joined))
+			}
 			switch {
 			case c == nil:
 			case c.State == established && !strings.HasPrefix(c.PeerCircuit, "active"):

@@ -24,10 +24,12 @@ type circuit struct {
 	peerStatus wire.CircuitStatus
 	announced  bool // a session was asked for before
 	down       bool // by command
+	absent     Absence
 
 	since       time.Time // of the last change
 	retryAt     time.Time
 	backoff     time.Duration
+	attempts    int // since a session was last up
 	rollAt      time.Time
 	formerUntil time.Time
 	// awaited is how many messages of the connection must be acknowledged until
@@ -70,10 +72,11 @@ func (k *circuit) begin(s *session) {
 func (k *circuit) open(now time.Time) {
 	c := k.tunnel.conn
 	k.retryAt = time.Time{}
-	if k.active != nil || k.down || c == nil || c.state != Established {
+	if k.active != nil || k.down || k.absent != 0 || c == nil || c.state != Established {
 		k.arrange()
 		return
 	}
+	k.attempts++
 	if !contains(c.peer.Capabilities, k.cfg.Pseudowire) {
 		// RFC 3931 section 5.4.4: "A peer MUST NOT request an incoming or
 		// outgoing call with a PW Type AVP specifying a value not advertised".
@@ -95,13 +98,22 @@ func (k *circuit) open(now time.Time) {
 // fail notes why there is no session, and tries again later if that is up to us.
 func (k *circuit) fail(now time.Time, reason string) {
 	k.lastError, k.since = reason, now
-	c := k.tunnel.conn
-	if k.cfg.Initiate && !k.down && c != nil && c.state == Established {
-		k.backoff = min(max(2*k.backoff, k.tunnel.cfg.RedialMin), k.tunnel.cfg.RedialMax)
-		k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
-	}
+	k.again(now)
 	k.emit(Event{Kind: SessionDown, Reason: reason, Next: k.retryAt})
 	k.arrange()
+}
+
+// again sets the time of the next attempt, if there is to be one. RFC 4591 section
+// 3.1, and RFC 4349 section 3.1 likewise: "LCCE A SHOULD then exhibit a periodic
+// retry mechanism. If so, the period and maximum number of retries MUST be
+// configurable."
+func (k *circuit) again(now time.Time) {
+	c, cfg := k.tunnel.conn, &k.tunnel.cfg
+	if !k.cfg.Initiate || k.down || k.absent != 0 || c == nil || c.state != Established || cfg.RedialLimit > 0 && k.attempts >= cfg.RedialLimit {
+		return
+	}
+	k.backoff = min(max(2*k.backoff, cfg.RedialMin), cfg.RedialMax)
+	k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
 }
 
 // retry sets the time of the next attempt.
@@ -136,7 +148,7 @@ func (k *circuit) up(now time.Time, s *session) {
 	if k.next == s {
 		k.next = nil
 	}
-	k.since, k.retryAt, k.lastError = now, time.Time{}, ""
+	k.since, k.retryAt, k.attempts, k.lastError = now, time.Time{}, 0, ""
 	k.rollAt = time.Time{}
 	if k.cfg.CookieLifetime > 0 {
 		k.rollAt = now.Add(k.tunnel.lcce.jittered(k.cfg.CookieLifetime))
@@ -207,10 +219,8 @@ func (k *circuit) lostActive(now time.Time, s *session, reason string) {
 		return // to one that is about to begin
 	}
 	k.lastError, k.since = reason, now
-	c := k.tunnel.conn
-	if k.active == nil && k.cfg.Initiate && !k.down && c != nil && c.state == Established {
-		k.backoff = min(max(2*k.backoff, k.tunnel.cfg.RedialMin), k.tunnel.cfg.RedialMax)
-		k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
+	if k.active == nil {
+		k.again(now)
 	}
 	s.emit(Event{Kind: SessionDown, Reason: reason, Next: k.retryAt})
 }
@@ -240,6 +250,26 @@ func (k *circuit) set(now time.Time, status wire.CircuitStatus) {
 		}
 	}
 	k.place(now)
+	if k.absent != 0 && status&wire.CircuitActive != 0 {
+		k.absent, k.backoff, k.attempts, k.lastError = 0, 0, 0, ""
+		if k.cfg.Initiate {
+			k.open(now)
+		}
+	}
+}
+
+// leave clears the sessions of a circuit that is absent from now on. RFC 4591
+// section 3.2: "In the event that a PVC is deleted (unprovisioned) at either LCCE, the
+// associated L2TP session MUST be torn down via the CDN message".
+func (k *circuit) leave(now time.Time, why Absence) {
+	k.absent = why
+	k.status = 0
+	if why == Deleted {
+		k.announced = false // what comes in its place is new
+	}
+	r := why.result(k.cfg.Pseudowire, wire.CDNCarrier)
+	k.lastError = r.Text(wire.TypeCDN)
+	k.close(now, r)
 }
 
 // place ends the placing of a call, RFC 3931 section 7.4.2: a call is placed when

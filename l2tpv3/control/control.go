@@ -92,7 +92,7 @@ type TunnelConfig struct {
 	SetupTimeout  time.Duration // of what is begun and not completed; 0: 30 s
 	RedialMin     time.Duration // wait before the next attempt; 0: 1 s,
 	RedialMax     time.Duration // which doubles up to this; 0: 60 s
-	RedialLimit   int           // attempts in a row; 0: no end
+	RedialLimit   int           // attempts in a row, at a connection and at each session; 0: no end
 	SessionLimit  int           // sessions of a connection; 0: 65536
 
 	NoTieBreaker bool // a distinct initiator needs none, section 5.4.3
@@ -133,7 +133,10 @@ type CircuitConfig struct {
 	AnyEndID bool
 
 	Pseudowire pseudowire.Type
-	CookieSize int // octets of the cookie that we assign: 0, 4 or 8
+	// FrameRelayHeaderLen is how many octets the headers of a Frame Relay PVC
+	// have, 2 or 4, and the peer's must have as many. RFC 4591 section 3.5.
+	FrameRelayHeaderLen int // 0: 2
+	CookieSize          int // octets of the cookie that we assign: 0, 4 or 8
 	// PeerCookieSize is what the peer must assign at least.
 	PeerCookieSize int
 	// Sublayer and Sequencing are what we ask for in what we receive.

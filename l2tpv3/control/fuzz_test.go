@@ -124,6 +124,9 @@ func (s *script) message() wire.Message {
 			RemoteEndID: []byte([]string{"office", "other", "a/b", ""}[s.octet()%4]), Status: wire.CircuitStatus(n),
 			Sublayer: pseudowire.Sublayer(n % 3), Sequencing: pseudowire.Sequencing(n % 4),
 		}
+		if string(m.RemoteEndID) == "other" {
+			m.PseudowireType, m.FrameRelayHeaderLen = pseudowire.FrameRelay, wire.Some(uint16(4-n/32%2))
+		}
 		if n&8 != 0 {
 			m.TieBreaker = wire.Some(uint64(s.octet()) << 56)
 		}
@@ -134,7 +137,8 @@ func (s *script) message() wire.Message {
 	}
 	reply := func() wire.CallReply {
 		c, _ := cookie.FromBytes([]byte("fuzzfuzz")[:n/16%3*4])
-		return wire.CallReply{LocalSessionID: s.id(), RemoteSessionID: s.id(), Status: wire.CircuitActive, Cookie: c, Sublayer: pseudowire.Sublayer(n / 16 % 3)}
+		return wire.CallReply{LocalSessionID: s.id(), RemoteSessionID: s.id(), Status: wire.CircuitActive, Cookie: c,
+			Sublayer: pseudowire.Sublayer(n / 16 % 3), FrameRelayHeaderLen: wire.Some(uint16(4 - n/64%2))}
 	}
 	connected := func() wire.CallConnected {
 		return wire.CallConnected{LocalSessionID: s.id(), RemoteSessionID: s.id(), Sublayer: wire.Optional[pseudowire.Sublayer]{Set: n&16 != 0}}
@@ -239,7 +243,7 @@ func (s *script) step() {
 			s.Up(s.now, name)
 		}
 	case 14:
-		switch s.octet() % 4 {
+		switch s.octet() % 5 {
 		case 0:
 			s.SetCircuit(s.now, session, wire.CircuitStatus(s.octet()))
 		case 1:
@@ -248,6 +252,8 @@ func (s *script) step() {
 			s.Heard(tunnel, s.now)
 		case 3:
 			s.Bind(s.now, tunnel, Binding{At: s.at})
+		case 4:
+			s.CloseCircuit(s.now, session, Absence(1+n/16%2))
 		}
 	case 15:
 		switch s.octet() % 8 {
@@ -293,9 +299,11 @@ func FuzzLCCE(f *testing.F) {
 	f.Add(byte(3), []byte{0, 16, 5, 0, 1, 0, 10, 140, 0, 11, 0, 4, 0, 4, 5, 6, 0, 0, 0, 2})
 	f.Add(byte(4), []byte{0, 0, 0, 2, 0, 5, 140, 0, 14, 0, 1, 0, 8, 141, 1, 0, 8, 142, 2, 10, 22, 4, 10, 24, 8, 140, 0, 0, 4})
 	f.Add(byte(13), []byte{0, 1, 0, 6, 140, 0, 0, 7, 140, 0, 15, 3, 5, 2, 13, 17, 0, 5, 2, 13, 17, 1, 15, 0, 15, 1, 5, 6})
+	f.Add(byte(9), []byte{0, 1, 14, 4, 0, 9, 140, 1, 14, 0, 1, 0, 9, 140, 1, 0, 5, 141, 1, 0, 10, 140, 0, 30, 4, 5, 3, 14, 0, 1, 0, 74, 140, 0, 5, 4})
 	f.Fuzz(func(t *testing.T, how byte, octets []byte) {
 		other := office(how&8 != 0)
 		other.Name, other.RemoteEndID, other.Outgoing = "other", []byte("other"), true
+		other.Pseudowire, other.FrameRelayHeaderLen = pseudowire.FrameRelay, 4
 		any := CircuitConfig{Name: "any", AnyEndID: true, Pseudowire: pseudowire.Ethernet, CookieLifetime: time.Minute}
 		cfg := TunnelConfig{
 			Dial: how&1 != 0, SessionLimit: 20, ReceiveWindow: 16,
@@ -309,8 +317,9 @@ func FuzzLCCE(f *testing.F) {
 			cfg.Many, cfg.Dial = true, false
 		}
 		n := here()
-		n.Active, n.HalfOpen = how&4 == 0, 10
+		n.Active, n.HalfOpen, n.Capabilities = how&4 == 0, 10, types
 		d := tellNode(t, n, cfg)
+		d.peer.Capabilities = types
 		if how&2 != 0 {
 			d.authenticated(secret("s"), wire.SHA1)
 		}

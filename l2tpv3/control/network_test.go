@@ -136,7 +136,7 @@ func (n *network) node(last byte, name string) *node {
 	o := &node{net: n, at: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 1701)}
 	o.cfg = Config{
 		HostName: name, RouterID: uint32(last), VendorName: "test", Active: true,
-		Capabilities: []pseudowire.Type{pseudowire.Ethernet}, Random: n.random,
+		Capabilities: types, Random: n.random,
 	}
 	o.start()
 	n.nodes = append(n.nodes, o)

@@ -7,6 +7,7 @@ import (
 	"spanwire/cookie"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
+	"spanwire/pseudowire/framerelay"
 )
 
 // A session is one L2TP session of a connection, RFC 3931 section 3.4.
@@ -168,17 +169,18 @@ func (s *session) status() wire.CircuitStatus {
 func (s *session) sendRequest(now time.Time) {
 	k, c := s.circuit, s.conn
 	call := wire.CallRequest{
-		LocalSessionID: s.params.SessionID,
-		SerialNumber:   c.lcce.serialNumber(),
-		PseudowireType: k.cfg.Pseudowire,
-		RemoteEndID:    k.endID,
-		Status:         s.status() | k.newBit(),
-		Cookie:         s.params.ReceiveCookie,
-		TieBreaker:     s.tie,
-		Sublayer:       k.cfg.Sublayer,
-		Sequencing:     k.cfg.Sequencing,
-		TxSpeed:        k.cfg.TxSpeed,
-		RxSpeed:        k.cfg.RxSpeed,
+		LocalSessionID:      s.params.SessionID,
+		SerialNumber:        c.lcce.serialNumber(),
+		PseudowireType:      k.cfg.Pseudowire,
+		RemoteEndID:         k.endID,
+		Status:              s.status() | k.newBit(),
+		Cookie:              s.params.ReceiveCookie,
+		TieBreaker:          s.tie,
+		Sublayer:            k.cfg.Sublayer,
+		Sequencing:          k.cfg.Sequencing,
+		TxSpeed:             k.cfg.TxSpeed,
+		RxSpeed:             k.cfg.RxSpeed,
+		FrameRelayHeaderLen: k.cfg.toldHeaderLen(),
 	}
 	if s.role == ocrqSender {
 		c.send(now, &wire.OCRQ{CallRequest: call})
@@ -190,15 +192,16 @@ func (s *session) sendRequest(now time.Time) {
 func (s *session) sendReply(now time.Time) {
 	k := s.circuit
 	reply := wire.CallReply{
-		LocalSessionID:    s.params.SessionID,
-		RemoteSessionID:   s.params.PeerSessionID,
-		Status:            s.status() | k.newBit(),
-		Cookie:            s.params.ReceiveCookie,
-		Sublayer:          k.cfg.Sublayer,
-		Sequencing:        k.cfg.Sequencing,
-		TxSpeed:           k.cfg.TxSpeed,
-		RxSpeed:           k.cfg.RxSpeed,
-		PhysicalChannelID: k.cfg.PhysicalChannelID,
+		LocalSessionID:      s.params.SessionID,
+		RemoteSessionID:     s.params.PeerSessionID,
+		Status:              s.status() | k.newBit(),
+		Cookie:              s.params.ReceiveCookie,
+		Sublayer:            k.cfg.Sublayer,
+		Sequencing:          k.cfg.Sequencing,
+		TxSpeed:             k.cfg.TxSpeed,
+		RxSpeed:             k.cfg.RxSpeed,
+		PhysicalChannelID:   k.cfg.PhysicalChannelID,
+		FrameRelayHeaderLen: k.cfg.toldHeaderLen(),
 	}
 	if s.role == ocrqRecipient {
 		s.conn.send(now, &wire.OCRP{CallReply: reply})
@@ -445,8 +448,13 @@ func (c *conn) judgeCall(now time.Time, m *wire.CallRequest) (*circuit, *wire.Re
 		return nil, &wire.Result{Code: wire.CDNPseudowireType, Message: fmt.Sprintf("%s is %v here", wire.EndID(m.RemoteEndID), cfg.Pseudowire)}
 	case k != nil && k.down:
 		return nil, &wire.Result{Code: wire.CDNAdministrative, Message: ByCommand}
+	case k != nil && k.absent != 0:
+		return nil, k.refusal()
 	}
 	if r := cfg.judge(m.Cookie, m.Sublayer); r != nil {
+		return nil, r
+	}
+	if r := cfg.judgeHeaderLen(m.FrameRelayHeaderLen); r != nil {
 		return nil, r
 	}
 	if k == nil {
@@ -485,6 +493,37 @@ func (k *CircuitConfig) judge(c cookie.Cookie, s pseudowire.Sublayer) *wire.Resu
 		return &wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("unknown L2-specific %v", s)}
 	}
 	return nil
+}
+
+// headerLen returns how long the headers of a PVC are.
+func (k *CircuitConfig) headerLen() uint16 {
+	if k.FrameRelayHeaderLen == 0 {
+		return framerelay.ShortHeader
+	}
+	return uint16(k.FrameRelayHeaderLen)
+}
+
+// toldHeaderLen returns what a peer is told of the length of a PVC's headers:
+// nothing, where that says as much.
+func (k *CircuitConfig) toldHeaderLen() wire.Optional[uint16] {
+	if k.Pseudowire != pseudowire.FrameRelay || k.headerLen() == framerelay.ShortHeader {
+		return wire.Optional[uint16]{}
+	}
+	return wire.Some(k.headerLen())
+}
+
+// judgeHeaderLen refuses a peer whose PVC has headers of another length. RFC 4591
+// section 3.5: "If the Frame Relay Header Length AVP is not signalled, it MUST be
+// assumed that the peer uses a 2-byte Frame Relay header."
+func (k *CircuitConfig) judgeHeaderLen(told wire.Optional[uint16]) *wire.Result {
+	theirs := uint16(framerelay.ShortHeader)
+	if told.Set {
+		theirs = told.Value
+	}
+	if k.Pseudowire != pseudowire.FrameRelay || theirs == k.headerLen() {
+		return nil
+	}
+	return &wire.Result{Code: wire.CDNHeaderLength, Message: fmt.Sprintf("%d octets there, %d here", theirs, k.headerLen())}
 }
 
 // tied breaks the tie of two requests for one circuit. Its result is that of the
@@ -563,6 +602,9 @@ func (c *conn) replied(now time.Time, t wire.MessageType, m *wire.CallReply) {
 	r := unsequenced(m.Sublayer, m.Sequencing)
 	if r == nil {
 		r = s.circuit.cfg.judge(m.Cookie, m.Sublayer)
+	}
+	if r == nil {
+		r = s.circuit.cfg.judgeHeaderLen(m.FrameRelayHeaderLen)
 	}
 	if r != nil {
 		s.do(now, rcvReplyBad, *r)

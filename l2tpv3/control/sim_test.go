@@ -114,6 +114,15 @@ var scenarios = []scenario{
 		s.trouble(s.command, s.command, s.command, s.command, s.command, s.restart, s.leave)
 		s.agree()
 	}},
+	{"circuits", func(s *sim) { // that come and go, and may not fit each other
+		s.circuits, s.headers, s.outgoing = 1+s.rand.IntN(6), true, s.chance(2)
+		s.build()
+		if s.chance(2) {
+			s.weather()
+		}
+		s.trouble(s.comeAndGo, s.comeAndGo, s.comeAndGo, s.restart)
+		s.agree()
+	}},
 	{"moves", func(s *sim) {
 		s.build()
 		if s.chance(2) {
@@ -135,6 +144,7 @@ type sim struct {
 	outgoing bool // as many OCRQs as ICRQs
 	inactive bool // until SetCircuit
 	lifetime bool // of cookies
+	headers  bool // of Frame Relay, whose lengths the two sides may not agree on
 	repeat   int  // octets for which both have the same "random" ones
 	adjust   func(*TunnelConfig)
 
@@ -148,7 +158,7 @@ type side struct {
 	*node
 	peer *side
 	cfg  TunnelConfig
-	down map[string]bool // by command
+	down map[string]bool // by command, or its circuit is not there
 	stop bool            // the whole tunnel
 }
 
@@ -256,6 +266,7 @@ var (
 // pair returns the two ends of a circuit.
 func (s *sim) pair(i int) (a, b CircuitConfig) {
 	var ends [2]CircuitConfig
+	kind, header := pick(s, types...), pick(s, 0, 2, 4)
 	who := s.rand.IntN(3) // initiates: a, b, or both
 	if s.both {
 		who = 2
@@ -264,7 +275,7 @@ func (s *sim) pair(i int) (a, b CircuitConfig) {
 		c := &ends[j]
 		c.Name = fmt.Sprintf("c%d", i)
 		c.RemoteEndID = []byte(c.Name)
-		c.Pseudowire = pseudowire.Ethernet
+		c.Pseudowire, c.FrameRelayHeaderLen = kind, header
 		c.CookieSize = pick(s, 0, 4, 8)
 		c.Sublayer = pick(s, pseudowire.NoSublayer, pseudowire.DefaultSublayer)
 		if c.Sublayer != pseudowire.NoSublayer {
@@ -278,6 +289,10 @@ func (s *sim) pair(i int) (a, b CircuitConfig) {
 			c.CookieLifetime = pick(s, 0, s.upTo(10*time.Second)+200*time.Millisecond)
 			c.Overlap = pick(s, 0, s.upTo(5*time.Second)+time.Second)
 		}
+	}
+	if s.headers && s.chance(2) {
+		ends[0].Pseudowire, ends[1].Pseudowire = pseudowire.FrameRelay, pseudowire.FrameRelay
+		ends[0].FrameRelayHeaderLen, ends[1].FrameRelayHeaderLen = pick(s, 0, 2, 4), pick(s, 0, 2, 4)
 	}
 	if s.chance(4) {
 		ends[0].PeerCookieSize, ends[1].PeerCookieSize = ends[1].CookieSize, ends[0].CookieSize
@@ -406,6 +421,19 @@ func (s *sim) command() {
 	s.drain(x.node)
 }
 
+// comeAndGo has some circuit go, or come again.
+func (s *sim) comeAndGo() {
+	x := pick(s, s.sides[0], s.sides[1])
+	k := x.cfg.Circuits[s.rand.IntN(len(x.cfg.Circuits))].Name
+	name := x.cfg.Name + "/" + k
+	if x.down[k] = s.chance(2); x.down[k] {
+		x.CloseCircuit(s.now, name, pick(s, Deleted, Inactive))
+	} else {
+		x.SetCircuit(s.now, name, wire.CircuitActive)
+	}
+	s.drain(x.node)
+}
+
 // move has the first node come from another address, as behind a NAT.
 func (s *sim) move() {
 	s.moved++
@@ -440,9 +468,10 @@ func (s *sim) agree() {
 		y := b.cfg.Circuits[i]
 		name := "b/" + x.Name
 		nameAtPeer := "a/" + y.Name
-		if !up || a.down[x.Name] || b.down[y.Name] {
+		apart := x.Pseudowire == pseudowire.FrameRelay && (x.FrameRelayHeaderLen == 4) != (y.FrameRelayHeaderLen == 4)
+		if !up || a.down[x.Name] || b.down[y.Name] || apart {
 			if len(a.open[name]) != 0 || len(b.open[nameAtPeer]) != 0 {
-				s.fatalf("%s is to be down: %v, %v", name, a.open[name], b.open[nameAtPeer])
+				s.fatalf("%s is to be down, header lengths differ %v: %v, %v", name, apart, a.open[name], b.open[nameAtPeer])
 			}
 			continue
 		}

@@ -39,6 +39,7 @@ type SessionStatus struct {
 	State      State
 	Since      time.Time
 	Down       bool      // by command
+	Absent     Absence   // of its circuit; the zero value: it is there
 	Next       time.Time // the next attempt; zero: none is planned
 	Params     Params    // as far as they are known
 	EndID      []byte
@@ -101,6 +102,7 @@ func (k *circuit) show() SessionStatus {
 		Name:       k.name,
 		Since:      k.since,
 		Down:       k.down,
+		Absent:     k.absent,
 		Next:       k.retryAt,
 		EndID:      k.endID,
 		Status:     k.status,

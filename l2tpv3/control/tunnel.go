@@ -272,7 +272,7 @@ func (l *LCCE) established(now time.Time, c *conn) {
 	t.arrange()
 	c.emit(Event{Kind: TunnelUp, Template: t.template})
 	for _, k := range slices.Clone(t.circuits) {
-		k.backoff = 0
+		k.backoff, k.attempts = 0, 0
 		if k.cfg.Initiate {
 			k.open(now)
 		}
@@ -408,7 +408,7 @@ func (l *LCCE) Down(now time.Time, name string) error {
 // next attempt try at once.
 func (l *LCCE) Up(now time.Time, name string) error {
 	if k := l.circuits[name]; k != nil {
-		k.down, k.backoff = false, 0
+		k.down, k.backoff, k.attempts = false, 0, 0
 		if k.cfg.Initiate {
 			k.open(now)
 		}
@@ -456,6 +456,15 @@ func (l *LCCE) Roll(now time.Time, name string) error {
 func (l *LCCE) SetCircuit(now time.Time, name string, status wire.CircuitStatus) {
 	if k := l.circuits[name]; k != nil {
 		k.set(now, status)
+	}
+}
+
+// CloseCircuit clears a session, "TUNNEL/SESSION", whose circuit is not there any
+// more: none is asked for or granted to the peer until SetCircuit says that the
+// circuit is active.
+func (l *LCCE) CloseCircuit(now time.Time, name string, why Absence) {
+	if k := l.circuits[name]; k != nil {
+		k.leave(now, why)
 	}
 }
 

@@ -226,6 +226,29 @@ func (c *Conn) Buffers() (receive, send int) { return c.receive, c.send }
 // what comes, UDP_GRO. A device that refuses ends the first.
 func (c *Conn) Offload() (segment, gro bool) { return c.segment.Load(), c.gro }
 
+// ReceiveDSCP has the datagrams that come from now on know the DSCP of their IP
+// header, at the price of one control message more with each that the kernel gives.
+// It may be called again.
+func (c *Conn) ReceiveDSCP() error {
+	level, option, name := unix.IPPROTO_IP, unix.IP_RECVTOS, "IP_RECVTOS"
+	switch {
+	case c.v6:
+		level, option, name = unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, "IPV6_RECVTCLASS"
+	case c.cfg.Encap == wire.IP:
+		return nil // its Reader has the header
+	}
+	var refused error
+	if err := c.raw.Control(func(fd uintptr) {
+		refused = unix.SetsockoptInt(int(fd), level, option, 1)
+	}); err != nil {
+		return c.readError(err)
+	}
+	if refused != nil {
+		return fmt.Errorf("transport: %s: %w", name, refused)
+	}
+	return nil
+}
+
 // Close closes the socket. A Read that waits returns net.ErrClosed.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {

@@ -18,7 +18,7 @@ import (
 type PathConfig struct {
 	Peer  netip.AddrPort // the port is 0 for wire.IP
 	Local netip.Addr     // the source; the zero Addr: the kernel chooses
-	DSCP  uint8          // 6 bits, RFC 2474
+	DSCP  uint8          // 6 bits, RFC 2474; a Packet may ask for another
 	TTL   uint8          // or hop limit; 0: the system's default
 }
 
@@ -29,9 +29,14 @@ type Path struct {
 	address    unix.RawSockaddrInet6 // or a RawSockaddrInet4 at its front
 	addressLen uint32
 	source     uint32 // index of the interface that the source's zone names, or 0
-	control    []byte // control messages of a packet
-	segmented  []byte // the same with room for the segment size at sizeOffset
-	sizeOffset int
+
+	// The control messages of a packet: what is true of all, then the octet that
+	// the DSCP is in, then the segment size. One that is as the path says takes
+	// those up to plain, which may end before or behind the DSCP; one that asks for
+	// a DSCP those up to marked; a segmented one all.
+	control       []byte
+	plain, marked int
+	dscp, size    int // where the values stand
 }
 
 // maxControl is the octets of the longest control of a Path.
@@ -57,13 +62,22 @@ func (c *Conn) NewPath(cfg PathConfig) (*Path, error) {
 		port = 0 // a raw socket takes it for a protocol
 	}
 	p.setAddress(port, scope)
+	var level, class int32 = unix.IPPROTO_IP, unix.IP_TOS
 	if c.v6 {
+		level, class = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
 		p.control = p.control6()
 	} else {
 		p.control = p.control4()
 	}
-	p.segmented = appendControl(p.control[:len(p.control):len(p.control)], unix.SOL_UDP, unix.UDP_SEGMENT, make([]byte, 2))
-	p.sizeOffset = len(p.control) + unix.CmsgLen(0)
+	p.plain = len(p.control)
+	p.dscp = len(p.control) + unix.CmsgLen(0)
+	p.control = appendControl(p.control, level, class, number(cfg.DSCP<<2))
+	p.marked = len(p.control)
+	if cfg.DSCP != 0 {
+		p.plain = p.marked
+	}
+	p.size = len(p.control) + unix.CmsgLen(0)
+	p.control = appendControl(p.control, unix.SOL_UDP, unix.UDP_SEGMENT, make([]byte, 2))
 	return p, nil
 }
 
@@ -131,14 +145,11 @@ func port(p *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
 }
 
-// control4 returns the control messages of an IPv4 packet: ip(7).
+// control4 returns the control messages of every IPv4 packet: ip(7).
 func (p *Path) control4() (b []byte) {
 	if p.cfg.Local.IsValid() {
 		info := unix.Inet4Pktinfo{Spec_dst: p.cfg.Local.As4()}
 		b = appendControl(b, unix.IPPROTO_IP, unix.IP_PKTINFO, octets(&info))
-	}
-	if p.cfg.DSCP != 0 {
-		b = appendControl(b, unix.IPPROTO_IP, unix.IP_TOS, number(p.cfg.DSCP<<2))
 	}
 	if p.cfg.TTL != 0 {
 		b = appendControl(b, unix.IPPROTO_IP, unix.IP_TTL, number(p.cfg.TTL))
@@ -146,14 +157,11 @@ func (p *Path) control4() (b []byte) {
 	return b
 }
 
-// control6 returns the control messages of an IPv6 packet: RFC 3542 section 6.
+// control6 returns the control messages of every IPv6 packet: RFC 3542 section 6.
 func (p *Path) control6() (b []byte) {
 	if p.cfg.Local.IsValid() {
 		info := unix.Inet6Pktinfo{Addr: p.cfg.Local.As16(), Ifindex: p.source}
 		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, octets(&info))
-	}
-	if p.cfg.DSCP != 0 {
-		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, number(p.cfg.DSCP<<2))
 	}
 	if p.cfg.TTL != 0 {
 		b = appendControl(b, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, number(p.cfg.TTL))
@@ -177,6 +185,24 @@ func appendControl(b []byte, level, kind int32, data []byte) []byte {
 	b = append(b, octets(&header)...)
 	b = append(b, data...)
 	return append(b, make([]byte, end-len(b))...)
+}
+
+// controlOf returns the control messages of a message of n packets that are as first
+// is. They are the path's own, or are made in memory, of maxControl octets.
+func (p *Path) controlOf(first *Packet, n int, memory []byte) []byte {
+	dscp, asked := first.DSCP.Value()
+	if n == 1 && !asked {
+		return p.control[:p.plain]
+	}
+	b := memory[:copy(memory, p.control)]
+	if asked {
+		binary.NativeEndian.PutUint32(b[p.dscp:], uint32(dscp)<<2)
+	}
+	if n == 1 {
+		return b[:p.marked]
+	}
+	binary.NativeEndian.PutUint16(b[p.size:], uint16(first.len()))
+	return b
 }
 
 // Config returns what the path was made from.

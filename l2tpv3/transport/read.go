@@ -37,8 +37,8 @@ const (
 )
 
 // maxReceivedControl is the octets of the control messages that can come with
-// one message: in6_pktinfo or in_pktinfo, and UDP_GRO's size. It has some to
-// spare.
+// one message: in6_pktinfo or in_pktinfo, UDP_GRO's size, and the octet that the
+// DSCP is in. It has some to spare.
 const maxReceivedControl = 128
 
 // A Reader reads a Conn in batches, with recvmmsg and UDP_GRO. All Readers of a
@@ -185,7 +185,7 @@ func (r *Reader) unpack(i int) {
 		return
 	}
 	d := Datagram{From: r.from(i)}
-	size := r.parseControl(r.controls[i][:m.Hdr.Controllen], &d)
+	size, dscp := r.parseControl(r.controls[i][:m.Hdr.Controllen], &d)
 	if r.only.IsValid() && d.To.WithZone("") != r.only {
 		return
 	}
@@ -196,19 +196,23 @@ func (r *Reader) unpack(i int) {
 		if !ok {
 			return
 		}
+		dscp = pseudowire.DSCPOf(buf[start+1] >> 2)
 		start, end = start+payload, start+length
 	}
 	if size <= 0 || size >= end-start {
 		d.Frame = pseudowire.NewFrame(buf[:end], start)
+		d.Frame.ReceivedDSCP = dscp
 		r.datagrams = append(r.datagrams, d)
 		return
 	}
 	d.Frame = pseudowire.NewFrame(buf[:start+size], start)
+	d.Frame.ReceivedDSCP = dscp // of all: the kernel joins those of one IP header
 	r.datagrams = append(r.datagrams, d)
 	for at := start + size; at < end; at += size {
 		// What stands in front is the datagram before this one, which must
 		// not be overwritten: the buffer of this frame begins with it.
 		d.Frame = pseudowire.NewFrame(buf[at:min(at+size, end)], 0)
+		d.Frame.ReceivedDSCP = dscp
 		r.datagrams = append(r.datagrams, d)
 	}
 }
@@ -249,12 +253,13 @@ func (r *Reader) addr6(b [16]byte, index uint32) netip.Addr {
 }
 
 // parseControl reads the control messages b into d and returns the size of the
-// datagrams that were joined, 0 if none were.
-func (r *Reader) parseControl(b []byte, d *Datagram) (size int) {
+// datagrams that were joined, 0 if none were, and the DSCP that they came with, if
+// it is told.
+func (r *Reader) parseControl(b []byte, d *Datagram) (size int, dscp pseudowire.DSCP) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
 		if err != nil {
-			return size
+			return size, dscp
 		}
 		switch {
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
@@ -266,10 +271,14 @@ func (r *Reader) parseControl(b []byte, d *Datagram) (size int) {
 			d.To = r.addr6(info.Addr, info.Ifindex)
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			size = int(int32(binary.NativeEndian.Uint32(data)))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			dscp = pseudowire.DSCPOf(data[0] >> 2)
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			dscp = pseudowire.DSCPOf(uint8(binary.NativeEndian.Uint32(data)) >> 2)
 		}
 		b = rest
 	}
-	return size
+	return size, dscp
 }
 
 // stripIPv4 returns where in b, an IPv4 packet as a raw socket gives it, the

@@ -31,7 +31,9 @@ type Config struct {
 	UDP6ZeroChecksumRx bool // udp6_zero_csum_rx: accept zero over IPv6
 }
 
-// A Datagram is one datagram as it came, the outer headers taken off.
+// A Datagram is one datagram as it came, the outer headers taken off. Its Frame
+// knows the ReceivedDSCP over IPv4 and protocol 115, where the IP header is read
+// anyway, and else once Conn.ReceiveDSCP was called.
 type Datagram struct {
 	From  netip.AddrPort // the port is 0 for wire.IP
 	To    netip.Addr     // which of our addresses it came to
@@ -39,8 +41,14 @@ type Datagram struct {
 }
 
 // A Packet is one datagram to be sent: Head and then Body, either may be empty.
+//
+// The other two bits of the octet that the DSCP is in are ECN's, RFC 3168. They are
+// 0 in all that is sent, whatever the frame says, and not looked at in what comes: a
+// congestion that routers mark is not noticed, and they drop instead. RFC 6040 is
+// not claimed.
 type Packet struct {
 	Head, Body []byte
+	DSCP       pseudowire.DSCP // none: the path's
 }
 
 // Sent is what became of the packets of one Write. Packets add up to what was

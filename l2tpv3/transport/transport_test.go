@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
 )
 
 // kinds are the four transports, over loopback. UDP ports are the kernel's choice.
@@ -267,11 +268,17 @@ func TestZeroChecksums(t *testing.T) {
 func TestNothingIsAllocated(t *testing.T) {
 	for _, k := range kinds {
 		c := listen(t, k.a)
+		if err := c.ReceiveDSCP(); err != nil {
+			t.Fatal(err)
+		}
 		r, w, p := c.NewReader(), c.NewWriter(), path(t, c, c.LocalAddr())
 		body := make([]byte, 200)
 		var packets []Packet
-		for range 32 {
+		for i := range 32 {
 			packets = append(packets, Packet{Head: body[:16], Body: body[16:]})
+			if i >= 16 {
+				packets[i].DSCP = pseudowire.DSCPOf(uint8(i / 4))
+			}
 		}
 		n := testing.AllocsPerRun(50, func() {
 			if s := w.Write(p, packets); s.Packets != len(packets) {
@@ -325,8 +332,10 @@ func FuzzStripIPv4(f *testing.F) {
 }
 
 func FuzzParseControl(f *testing.F) {
-	p := &Path{cfg: PathConfig{Local: netip.MustParseAddr("192.0.2.1"), DSCP: 1, TTL: 1}}
-	f.Add(p.control4())
+	p := &Path{cfg: PathConfig{Local: netip.MustParseAddr("192.0.2.1"), TTL: 1}}
+	f.Add(appendControl(p.control4(), unix.IPPROTO_IP, unix.IP_TOS, []byte{46 << 2}))
+	p = &Path{cfg: PathConfig{Local: netip.MustParseAddr("2001:db8::1"), TTL: 1}}
+	f.Add(appendControl(p.control6(), unix.IPPROTO_IPV6, unix.IPV6_TCLASS, number(46<<2)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := make([]byte, len(b)) // aligned as the kernel's are
 		copy(c, b)

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"encoding/binary"
 	"syscall"
 	"time"
 	"unsafe"
@@ -70,8 +69,8 @@ func (w *Writer) Write(p *Path, packets []Packet) (sent Sent) {
 }
 
 // pack makes messages of packets, as many as there is room for, and returns how
-// many messages there are. Neighbours of equal length become one message, except
-// for the first few, singly.
+// many messages there are. Neighbours of equal length and DSCP become one message,
+// except for the first few, singly.
 func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 	vectors := w.vectors[:0]
 	for messages < maxMessages && len(vectors) <= maxVectors-2*maxSegments && len(packets) > 0 {
@@ -80,7 +79,8 @@ func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 			n = run(packets)
 		}
 		first := len(vectors)
-		for _, packet := range packets[:n] {
+		for i := range packets[:n] {
+			packet := &packets[i] // a copy of each would be felt
 			vectors = appendVector(vectors, packet.Head)
 			vectors = appendVector(vectors, packet.Body)
 		}
@@ -89,11 +89,7 @@ func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 		h.Namelen = p.addressLen
 		h.Iov = &w.vectors[first]
 		h.SetIovlen(len(vectors) - first)
-		control := p.control
-		if n > 1 {
-			control = w.controls[messages][:copy(w.controls[messages], p.segmented)]
-			binary.NativeEndian.PutUint16(control[p.sizeOffset:], uint16(packets[0].len()))
-		}
+		control := p.controlOf(&packets[0], n, w.controls[messages])
 		h.Control = unsafe.SliceData(control)
 		h.SetControllen(len(control))
 		w.packets[messages] = n
@@ -105,14 +101,16 @@ func (w *Writer) pack(p *Path, packets []Packet, single int) (messages int) {
 }
 
 // run returns how many of the packets, of which there is one, the kernel can cut
-// from one message: all as long as the first, but the last may be shorter.
+// from one message: all as long as the first, but the last may be shorter, and all
+// with one IP header, so of one DSCP.
 func run(packets []Packet) int {
 	size := packets[0].len()
 	total := size
-	for i, packet := range packets[1:] {
+	for i := range packets[1:] {
+		packet := &packets[i+1]
 		n := packet.len()
 		total += n
-		if n == 0 || n > size || total > maxSegmented || i+1 == maxSegments {
+		if n == 0 || n > size || total > maxSegmented || i+1 == maxSegments || packet.DSCP != packets[0].DSCP {
 			return i + 1
 		}
 		if n < size {

@@ -8,7 +8,7 @@ import (
 // An Attr is the Attribute Type of an AVP of the IETF's, RFC 3931 section 5.4.
 type Attr uint16
 
-// The attributes of RFC 3931.
+// The attributes of RFC 3931, and of RFC 4591 section 3.5.
 const (
 	AttrMessageType          Attr = 0
 	AttrResultCode           Attr = 1
@@ -37,9 +37,11 @@ const (
 	AttrNonce                Attr = 73
 	AttrTxConnectSpeed       Attr = 74
 	AttrRxConnectSpeed       Attr = 75
+	AttrFrameRelayHeaderLen  Attr = 85
 )
 
-// An attribute is what RFC 3931 section 5.4 says of an AVP.
+// An attribute is what RFC 3931 section 5.4, or the RFC that defines it, says of an
+// AVP.
 type attribute struct {
 	name     string
 	form     form
@@ -117,9 +119,10 @@ var attributes = map[Attr]attribute{
 	AttrNonce:                {name: "Control Message Authentication Nonce", form: octetsForm, least: 1, most: longest, cisco: 13},
 	AttrTxConnectSpeed:       {name: "Tx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
 	AttrRxConnectSpeed:       {name: "Rx Connect Speed", form: numberForm, optional: true, hideable: true, least: 8, most: 8},
+	AttrFrameRelayHeaderLen:  {name: "Frame Relay Header Length", form: numberForm, optional: true, hideable: true, least: 2, most: 2},
 }
 
-// String returns the name that RFC 3931 gives the attribute, or else RFC 2661.
+// String returns the name that its RFC gives the attribute, or else RFC 2661.
 func (a Attr) String() string {
 	if known, ok := attributes[a]; ok {
 		return known.name

@@ -15,7 +15,8 @@ import (
 
 // rfc is what RFC 3931 section 5.4 says of each AVP, and section 5.1 of the one
 // for 32-bit vendors: whether the M bit "SHOULD be set to 0", whether the AVP
-// "MUST NOT be hidden", and its Length if it has one alone.
+// "MUST NOT be hidden", and its Length if it has one alone; the last is RFC 4591's,
+// section 3.5.
 var rfc = map[Attr]struct {
 	name     string
 	optional bool
@@ -49,6 +50,7 @@ var rfc = map[Attr]struct {
 	AttrNonce:                {"Control Message Authentication Nonce", false, true, 0},
 	AttrTxConnectSpeed:       {"Tx Connect Speed", true, false, 14},
 	AttrRxConnectSpeed:       {"Rx Connect Speed", true, false, 14},
+	AttrFrameRelayHeaderLen:  {"Frame Relay Header Length", true, false, 8},
 }
 
 // TestAttributes holds the table of AVPs to that of the RFC.

@@ -84,6 +84,24 @@ func TestDescribe(t *testing.T) {
 			*Data Sequencing=non-ip
 			Tx Connect Speed=1000000000
 			Physical Channel ID=77`},
+		{"a PVC", `
+			8008 0000 0000 000a
+			8008 0000 0044 0001
+			0008 0000 0055 0004`, nil, `
+			*Message Type=ICRQ
+			*Pseudowire Type=frame-relay
+			Frame Relay Header Length=4`},
+		{"a PVC that makes no sense", "8008 0000 0000 000b 0007 0000 0055 04 8009 0000 0055 000004 8006 0000 0055", nil, `
+			*Message Type=ICRP
+			Frame Relay Header Length=04
+			*Frame Relay Header Length=000004
+			*Frame Relay Header Length=`},
+		{"the end of a PVC", "8008 0000 0000 000e 8008 0000 0001 0011", nil, `
+			*Message Type=CDN
+			*Result Code=result 17 (PVC was deleted permanently)`},
+		{"the end of an HDLC link", "8008 0000 0000 000e 8008 0000 0001 0015", nil, `
+			*Message Type=CDN
+			*Result Code=result 21 (HDLC link has been inactive for an extended period)`},
 		{"an end", "8008 0000 0000 000e 8019 0000 0001 0002 0000 6e6f20737563682063697263756974", nil, `
 			*Message Type=CDN
 			*Result Code=result 2 (general error): "no such circuit"`},

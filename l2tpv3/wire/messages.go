@@ -141,6 +141,11 @@ type CallRequest struct {
 	Sequencing      pseudowire.Sequencing // likewise
 	TxSpeed         uint64                // bit/s, 0: not told
 	RxSpeed         uint64
+	// FrameRelayHeaderLen is how many octets the headers of a Frame Relay PVC
+	// have: 2 if it is not told, RFC 4591 section 3.5. That section has it in an
+	// ICRQ and an ICRP; an OCRQ and an OCRP have it too, for else the two sides
+	// of an outgoing call could not agree.
+	FrameRelayHeaderLen Optional[uint16]
 }
 
 func (m *CallRequest) avps(f *fields) {
@@ -156,6 +161,7 @@ func (m *CallRequest) avps(f *fields) {
 	number(f, AttrDataSequencing, &m.Sequencing, may)
 	f.uint64(AttrTxConnectSpeed, &m.TxSpeed, may)
 	f.uint64(AttrRxConnectSpeed, &m.RxSpeed, may)
+	optional(f, AttrFrameRelayHeaderLen, &m.FrameRelayHeaderLen)
 	f.nonzero(AttrLocalSessionID, m.LocalSessionID)
 }
 
@@ -192,6 +198,8 @@ type CallReply struct {
 	TxSpeed           uint64
 	RxSpeed           uint64
 	PhysicalChannelID uint32
+	// FrameRelayHeaderLen is as in a CallRequest.
+	FrameRelayHeaderLen Optional[uint16]
 }
 
 func (m *CallReply) avps(f *fields) {
@@ -204,6 +212,7 @@ func (m *CallReply) avps(f *fields) {
 	f.uint64(AttrTxConnectSpeed, &m.TxSpeed, may)
 	f.uint64(AttrRxConnectSpeed, &m.RxSpeed, may)
 	f.uint32(AttrPhysicalChannelID, &m.PhysicalChannelID, may)
+	optional(f, AttrFrameRelayHeaderLen, &m.FrameRelayHeaderLen)
 	f.nonzero(AttrLocalSessionID, m.LocalSessionID)
 }
 

@@ -262,6 +262,68 @@ var vectors = []vector{
 		000e 0000 004a 000000003b9aca00
 		000e 0000 004b 0000000005f5e100
 		000a 0000 0019 0000004d`},
+	{"ICRQ, Frame Relay", ControlHeader{3, 2, 2, 1}, &ICRQ{CallRequest{
+		LocalSessionID: 1, PseudowireType: pseudowire.FrameRelay, RemoteEndID: []byte{0, 0, 0, 7},
+		Status: CircuitActive | CircuitNew, FrameRelayHeaderLen: Some(uint16(4)),
+	}, 5}, `
+		c803 005e
+		00000002
+		0002 0001
+		8008 0000 0000 000a
+		800a 0000 003f 00000001
+		800a 0000 0040 00000000
+		000a 0000 000f 00000000
+		8008 0000 0044 0001
+		800a 0000 0042 00000007
+		8008 0000 0047 0003
+		0008 0000 0055 0004
+		000a 0000 0019 00000005`},
+	// A length of none is not a length that was not told.
+	{"ICRP, Frame Relay, no header", ControlHeader{3, 1, 1, 3}, &ICRP{CallReply{
+		LocalSessionID: 2, RemoteSessionID: 1, FrameRelayHeaderLen: Some(uint16(0)),
+	}}, `
+		c803 0038
+		00000001
+		0001 0003
+		8008 0000 0000 000b
+		800a 0000 003f 00000002
+		800a 0000 0040 00000001
+		8008 0000 0047 0000
+		0008 0000 0055 0000`},
+	{"OCRQ, Frame Relay", ControlHeader{3, 2, 2, 1}, &OCRQ{CallRequest{
+		LocalSessionID: 1, PseudowireType: pseudowire.FrameRelay, FrameRelayHeaderLen: Some(uint16(2)),
+	}}, `
+		c803 0050
+		00000002
+		0002 0001
+		8008 0000 0000 0007
+		800a 0000 003f 00000001
+		800a 0000 0040 00000000
+		000a 0000 000f 00000000
+		8008 0000 0044 0001
+		8006 0000 0042
+		8008 0000 0047 0000
+		0008 0000 0055 0002`},
+	{"OCRP, Frame Relay", ControlHeader{3, 1, 1, 3}, &OCRP{CallReply{
+		LocalSessionID: 2, RemoteSessionID: 1, PhysicalChannelID: 3, FrameRelayHeaderLen: Some(uint16(4)),
+	}}, `
+		c803 0042
+		00000001
+		0001 0003
+		8008 0000 0000 0008
+		800a 0000 003f 00000002
+		800a 0000 0040 00000001
+		8008 0000 0047 0000
+		000a 0000 0019 00000003
+		0008 0000 0055 0004`},
+	{"CDN, Frame Relay", ControlHeader{3, 2, 4, 2}, &CDN{LocalSessionID: 1, RemoteSessionID: 2, Result: Result{Code: CDNHeaderLength, Message: "4"}}, `
+		c803 0033
+		00000002
+		0004 0002
+		8008 0000 0000 000e
+		800b 0000 0001 0013 0000 34
+		800a 0000 003f 00000001
+		800a 0000 0040 00000002`},
 	{"ICRP, least", ControlHeader{3, 1, 1, 3}, &ICRP{CallReply{LocalSessionID: 2, RemoteSessionID: 1}}, `
 		c803 0030
 		00000001

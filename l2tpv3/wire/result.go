@@ -32,7 +32,8 @@ const (
 	StopDiffServ      ResultCode = 8 // of L2TPv2, RFC 3308
 )
 
-// The result codes of a CDN.
+// The result codes of a CDN: those of RFC 3931, those of RFC 4591 section 3.2 for
+// Frame Relay, and those of RFC 4349 section 3.2 for HDLC.
 const (
 	CDNCarrier        ResultCode = 1
 	CDNError          ResultCode = 2 // the Error says which
@@ -50,6 +51,11 @@ const (
 	CDNPseudowireType ResultCode = 14
 	CDNSequencing     ResultCode = 15
 	CDNStateMachine   ResultCode = 16
+	CDNPVCDeleted     ResultCode = 17 // no longer provisioned
+	CDNPVCInactive    ResultCode = 18 // for an extended period
+	CDNHeaderLength   ResultCode = 19
+	CDNLinkDeleted    ResultCode = 20
+	CDNLinkInactive   ResultCode = 21
 )
 
 // An ErrorCode is a general error.
@@ -80,7 +86,8 @@ var stopTexts = map[ResultCode]string{
 	StopDiffServ:      "unacceptable DiffServ code of the control connection",
 }
 
-// Those from 6 to 11 are RFC 2661's, 12 is RFC 3308's, those from 17 on RFC 4591's.
+// Those from 6 to 11 are RFC 2661's, 12 is RFC 3308's, 22 RFC 4454's and 31 RFC
+// 6073's.
 var cdnTexts = map[ResultCode]string{
 	CDNCarrier:        "loss of carrier or circuit disconnect",
 	CDNError:          "general error",
@@ -98,9 +105,13 @@ var cdnTexts = map[ResultCode]string{
 	CDNPseudowireType: "unsupported pseudowire type",
 	CDNSequencing:     "sequencing required without a valid L2-specific sublayer",
 	CDNStateMachine:   "finite state machine error or timeout",
-	17:                "PVC was deleted permanently",
-	18:                "PVC has been inactive for an extended period",
-	19:                "mismatched Frame Relay header length",
+	CDNPVCDeleted:     "PVC was deleted permanently",
+	CDNPVCInactive:    "PVC has been inactive for an extended period",
+	CDNHeaderLength:   "mismatched Frame Relay header length",
+	CDNLinkDeleted:    "HDLC link was deleted permanently",
+	CDNLinkInactive:   "HDLC link has been inactive for an extended period",
+	22:                "OAM cell emulation is not supported",
+	31:                "sequencing is not supported",
 }
 
 var errorTexts = map[ErrorCode]string{

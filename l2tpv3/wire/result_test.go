@@ -27,6 +27,11 @@ func TestResultText(t *testing.T) {
 		{Result{15, 0, ""}, TypeCDN, "result 15 (sequencing required without a valid L2-specific sublayer)"},
 		{Result{16, 0, ""}, TypeCDN, "result 16 (finite state machine error or timeout)"},
 		{Result{17, 0, ""}, TypeCDN, "result 17 (PVC was deleted permanently)"},
+		{Result{18, 0, ""}, TypeCDN, "result 18 (PVC has been inactive for an extended period)"},
+		{Result{19, 0, "4 octets here"}, TypeCDN, `result 19 (mismatched Frame Relay header length): "4 octets here"`},
+		{Result{20, 0, ""}, TypeCDN, "result 20 (HDLC link was deleted permanently)"},
+		{Result{21, 0, ""}, TypeCDN, "result 21 (HDLC link has been inactive for an extended period)"},
+		{Result{17, 0, ""}, TypeStopCCN, "result 17"},
 		{Result{13, 0, ""}, TypeStopCCN, "result 13"},
 		{Result{0xffff, 0xffff, "…"}, TypeCDN, `result 65535, error 65535: "…"`},
 		// Whatever the message is, it stays in its quotation marks.

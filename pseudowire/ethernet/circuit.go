@@ -37,6 +37,17 @@ type Config struct {
 
 	// Priority is that of a tag put on a frame that had none.
 	Priority uint8
+
+	// DSCP is between the priority of the outermost tag that a frame has on the
+	// segment and the DSCP of the IP header around it beyond the pseudowire's end:
+	// a frame that leaves the segment asks for one by its priority, or by that of
+	// the tag it gets if it had none there; one that goes to the segment with a tag
+	// gets its priority by the DSCP that it came with, if that is known. A frame
+	// without a tag goes as the tunnel's own DSCP is. nil: neither.
+	//
+	// PeerDSCP is the same for the tags on Wire. It is for a Circuit that stands the
+	// other way round, whose Segment are the tags on the pseudowire.
+	DSCP, PeerDSCP *DSCPMap
 }
 
 // A Circuit is what RFC 4719 section 1.4 calls the NSP, Native Service Processing:
@@ -54,6 +65,7 @@ type Circuit struct {
 type stack struct {
 	tags [MaxTags]Tag
 	n    int
+	dscp *DSCPMap // between their priority and the outer header; nil: none
 }
 
 // New returns the Circuit that cfg describes.
@@ -67,6 +79,9 @@ func New(cfg Config) (*Circuit, error) {
 		return nil, fmt.Errorf("priority: found %d, want 0 to %d", cfg.Priority, Priorities-1)
 	case cfg.VLANs != nil && len(cfg.Segment) > 0:
 		return nil, errors.New("vlans: the circuit is one VLAN, want a list only for a whole port")
+	}
+	if err := errors.Join(c.segment.mark("segment", cfg.DSCP), c.wire.mark("pseudowire", cfg.PeerDSCP)); err != nil {
+		return nil, err
 	}
 	if err := c.segment.make("segment", c.wire.n); err != nil {
 		return nil, err
@@ -90,6 +105,19 @@ func (s *stack) init(side string, tags []Tag) error {
 	return nil
 }
 
+// mark has the priority of the tags be mapped, by a copy of m.
+func (s *stack) mark(side string, m *DSCPMap) error {
+	if m == nil {
+		return nil
+	}
+	if err := m.check(); err != nil {
+		return fmt.Errorf("%s: %w", side, err)
+	}
+	s.dscp = new(DSCPMap)
+	*s.dscp = *m
+	return nil
+}
+
 // make says what kind the tags are that will be made, because the other side has but
 // other tags: a provider's around another, else a customer's.
 func (s *stack) make(side string, other int) error {
@@ -108,7 +136,9 @@ func (s *stack) make(side string, other int) error {
 }
 
 // Transparent reports whether all frames pass as they are.
-func (c *Circuit) Transparent() bool { return c.segment.n+c.wire.n == 0 && c.vlans == nil }
+func (c *Circuit) Transparent() bool {
+	return c.segment.n+c.wire.n == 0 && c.vlans == nil && c.segment.dscp == nil && c.wire.dscp == nil
+}
 
 // A Spare is memory for frames that need room in front and have none, because they
 // stand close behind one another where they were read. Its zero value has no room.
@@ -133,13 +163,14 @@ func (s *Spare) move(f pseudowire.Frame) (_ pseudowire.Frame, ok bool) {
 	s.used += n
 	copy(b[pseudowire.Headroom:], f.Bytes())
 	moved := pseudowire.NewFrame(b, pseudowire.Headroom)
-	moved.GSO = f.GSO
+	moved.GSO, moved.ReceivedDSCP, moved.SendDSCP = f.GSO, f.ReceivedDSCP, f.SendDSCP
 	return moved, true
 }
 
 // FrontLen is how many octets at the front of a frame Ingress and Egress may change,
-// beside its headroom: the addresses and the tags.
-const FrontLen = addressesLen + MaxTags*TagLen
+// beside its headroom: the addresses, the tags, and the priority of one behind them,
+// which is the outermost when they are off.
+const FrontLen = addressesLen + (MaxTags+1)*TagLen
 
 // Ingress returns a frame of the segment as it enters the pseudowire, changed in
 // place, or the reason for which it does not. A frame without room in front for the
@@ -154,7 +185,7 @@ func (c *Circuit) Ingress(f pseudowire.Frame, spare *Spare) (pseudowire.Frame, p
 	case !c.allows(f):
 		return f, pseudowire.DropIngressVLAN
 	}
-	f, found := c.translate(f, &c.segment, &c.wire, spare)
+	f, found := c.pass(f, &c.segment, &c.wire, spare)
 	switch found {
 	case translated:
 		return f, pseudowire.NotDropped
@@ -176,7 +207,7 @@ func (c *Circuit) Egress(f pseudowire.Frame, spare *Spare) (pseudowire.Frame, ps
 	case f.Len() < HeaderLen:
 		return f, pseudowire.DropRunt
 	}
-	f, found := c.translate(f, &c.wire, &c.segment, spare)
+	f, found := c.pass(f, &c.wire, &c.segment, spare)
 	switch {
 	case found == noRoom:
 		return f, pseudowire.DropNoBuffer
@@ -202,6 +233,36 @@ const (
 	noRoom                 // in front, nor in the spare
 	malformed              // its description does not fit it
 )
+
+// pass translates a frame, and maps the priorities of the sides that have a DSCPMap.
+//
+// RFC 4719 section 4: "the ingress LCCE MAY consider the user priority field (i.e.,
+// 802.1p) of the VLAN tag for traffic classification and QoS treatments, such as
+// determining the Differentiated Services (DS) field [RFC2474] of the encapsulating
+// IP header. Similarly, the egress LCCE MAY consider the DS field of the encapsulating
+// IP header when rewriting the user priority field of the VLAN tag".
+func (c *Circuit) pass(f pseudowire.Frame, from, to *stack, spare *Spare) (pseudowire.Frame, translation) {
+	if from.dscp == nil && to.dscp == nil {
+		return c.translate(f, from, to, spare)
+	}
+	priority, tagged := Priority(f.Bytes()) // before the tag is off
+	f, found := c.translate(f, from, to, spare)
+	if found != translated {
+		return f, found
+	}
+	if from.dscp != nil {
+		if !tagged {
+			priority, tagged = Priority(f.Bytes()) // of the one that it got
+		}
+		if tagged {
+			f.SendDSCP = pseudowire.DSCPOf(from.dscp.DSCP[priority])
+		}
+	}
+	if dscp, known := f.ReceivedDSCP.Value(); known && to.dscp != nil {
+		SetPriority(f.Bytes(), to.dscp.Priority[dscp])
+	}
+	return f, translated
+}
 
 // translate takes the tags of one side off and puts those of the other on.
 func (c *Circuit) translate(f pseudowire.Frame, from, to *stack, spare *Spare) (pseudowire.Frame, translation) {

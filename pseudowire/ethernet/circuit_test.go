@@ -40,7 +40,15 @@ func circuits(t testing.TB) map[string]Config {
 		"QinQ to port":    {Segment: []Tag{{VID: 42}, {VID: 7}}},
 		"QinQ of C-tags":  {Segment: []Tag{{TPID: CTag, VID: 42}, {TPID: CTag, VID: 7}}},
 		"customers' tags": {Segment: []Tag{{VID: 42}, {}}, Wire: []Tag{{}}},
+		"port by DSCP":    {DSCP: selectors()},
+		"VLAN by DSCP":    {Segment: []Tag{{VID: 10}}, Wire: []Tag{{}}, DSCP: selectors()},
+		"pop by DSCP":     {Segment: []Tag{{VID: 42}, {VID: 7}}, PeerDSCP: selectors(), DSCP: selectors()},
 	}
+}
+
+func selectors() *DSCPMap {
+	m := ClassSelectors()
+	return &m
 }
 
 func circuit(t testing.TB, cfg Config) *Circuit {
@@ -172,11 +180,113 @@ func TestNewRefuses(t *testing.T) {
 		{Config{Wire: []Tag{{}}}, "pseudowire: no VLAN for a tag that the other side has not, want 1 to 4094"},
 		{Config{Segment: []Tag{{}, {VID: 1}}, Wire: []Tag{{}}}, "segment: no VLAN for a tag that the other side has not, want 1 to 4094"},
 		{Config{Priority: 8}, "priority: found 8, want 0 to 7"},
+		{Config{DSCP: &DSCPMap{DSCP: [Priorities]uint8{5: 64}}}, "segment: priority 5: DSCP 64, want 0 to 63"},
+		{Config{PeerDSCP: &DSCPMap{Priority: [64]uint8{46: 8}}}, "pseudowire: DSCP 46: priority 8, want 0 to 7"},
 		{Config{Segment: []Tag{{VID: 1}}, VLANs: new(VLANs)}, "vlans: the circuit is one VLAN, want a list only for a whole port"},
 	} {
 		if _, err := New(v.cfg); err == nil || err.Error() != v.want {
 			t.Errorf("%+v: %v, want %s", v.cfg, err, v.want)
 		}
+	}
+}
+
+// TestDSCP lays frames out as those of TestTranslate. RFC 4719 section 4: "the
+// ingress LCCE MAY consider the user priority field (i.e., 802.1p) of the VLAN tag",
+// and "the egress LCCE MAY consider the DS field of the encapsulating IP header when
+// rewriting the user priority field of the VLAN tag".
+func TestDSCP(t *testing.T) {
+	const addresses = "0200000000aa 0200000000bb "
+	const none = pseudowire.DSCP(0)
+	m, err := ParseDSCPMap("5=46")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := pseudowire.DSCPOf
+	all := map[string]Config{
+		"port":        {DSCP: &m},
+		"VLAN":        {Segment: []Tag{{VID: 10}}, Wire: []Tag{{}}, DSCP: &m},
+		"to port":     {Segment: []Tag{{VID: 10}}, DSCP: &m},
+		"to VLAN":     {Wire: []Tag{{VID: 20}}, Priority: 3, DSCP: &m},
+		"QinQ":        {Segment: []Tag{{VID: 42}, {VID: 7}}, Wire: []Tag{{}}, DSCP: &m},
+		"the other":   {Segment: []Tag{{}}, Wire: []Tag{{VID: 10}}, PeerDSCP: &m},
+		"to a hub":    {Wire: []Tag{{VID: 10}}, PeerDSCP: &m},
+		"not mapped":  {Segment: []Tag{{VID: 10}}, Wire: []Tag{{}}},
+		"transparent": {},
+	}
+	for _, v := range []struct {
+		circuit, way   string
+		frame, want    string // without the addresses
+		received, send pseudowire.DSCP
+	}{
+		{"port", "ingress", "8100 b00a 0800 45", "8100 b00a 0800 45", none, of(46)},
+		{"port", "ingress", "88a8 000a 8100 a007 0800 45", "88a8 000a 8100 a007 0800 45", none, of(0)}, // 0 is not none
+		{"port", "ingress", "0800 45", "0800 45", none, none},
+		{"port", "egress", "8100 300a 0800 45", "8100 b00a 0800 45", of(46), none}, // drop eligible as it was
+		{"port", "egress", "8100 a00a 0800 45", "8100 000a 0800 45", of(0), none},
+		{"port", "egress", "8100 a00a 0800 45", "8100 a00a 0800 45", none, none},
+		{"port", "egress", "0800 45", "0800 45", of(46), none},
+
+		{"VLAN", "ingress", "8100 e00a 0800 45", "8100 e00a 0800 45", none, of(56)},
+		{"VLAN", "egress", "8100 0014 0800 45", "8100 a00a 0800 45", of(46), none},
+
+		// The priority is that on the segment, whose tag goes.
+		{"to port", "ingress", "8100 600a 8100 a007 0800 45", "8100 a007 0800 45", none, of(24)},
+		{"to port", "ingress", "8100 a00a 0800 45", "0800 45", none, of(46)},
+		{"to port", "egress", "0800 45", "8100 c00a 0800 45", of(48), none},
+		{"to port", "egress", "8100 2007 0800 45", "8100 c00a 8100 2007 0800 45", of(48), none},
+		{"to port", "egress", "8100 2007 0800 45", "8100 200a 8100 2007 0800 45", none, none},
+
+		{"to VLAN", "ingress", "8100 a005 0800 45", "8100 a014 8100 a005 0800 45", none, of(46)},
+		{"to VLAN", "ingress", "8100 a000 0800 45", "8100 a014 0800 45", none, of(46)}, // a priority alone
+		{"to VLAN", "ingress", "0800 45", "8100 6014 0800 45", none, of(24)},           // of the tag that it gets
+		{"to VLAN", "egress", "8100 0014 8100 0005 0800 45", "8100 a005 0800 45", of(40), none},
+
+		{"QinQ", "ingress", "88a8 402a 8100 a007 0800 45", "8100 a007 0800 45", none, of(16)},
+		{"QinQ", "egress", "8100 e008 0800 45", "88a8 402a 8100 e007 0800 45", of(17), none}, // the outermost alone
+
+		{"the other", "egress", "8100 a00a 0800 45", "8100 a00a 0800 45", none, of(46)},
+		{"the other", "ingress", "8100 0014 0800 45", "8100 a00a 0800 45", of(46), none},
+		{"to a hub", "egress", "8100 a00a 0800 45", "0800 45", none, of(46)},
+		// What came for one pseudowire says nothing of how to leave by another.
+		{"to a hub", "egress", "8100 a00a 0800 45", "0800 45", of(8), of(46)},
+		{"to a hub", "ingress", "0800 45", "8100 a00a 0800 45", of(46), none},
+
+		{"not mapped", "ingress", "8100 a00a 0800 45", "8100 a00a 0800 45", none, none},
+		{"not mapped", "egress", "8100 a014 0800 45", "8100 a00a 0800 45", of(8), none},
+		{"transparent", "ingress", "8100 a00a 0800 45", "8100 a00a 0800 45", none, none},
+		{"transparent", "egress", "8100 a00a 0800 45", "8100 a00a 0800 45", of(8), none},
+	} {
+		c := circuit(t, all[v.circuit])
+		do := c.Ingress
+		if v.way == "egress" {
+			do = c.Egress
+		}
+		for _, headroom := range []int{0, 64} {
+			f := framed(decode(t, addresses+v.frame), headroom)
+			f.ReceivedDSCP = v.received
+			f, why := do(f, NewSpare(200))
+			want := decode(t, addresses+v.want)
+			if why != pseudowire.NotDropped || !bytes.Equal(f.Bytes(), want) || f.SendDSCP != v.send || f.ReceivedDSCP != v.received {
+				t.Errorf("%s, %s of %s with headroom %d: %v\n got %x, to be sent with %#x\nwant %x, %#x",
+					v.circuit, v.way, v.frame, headroom, why, f.Bytes(), f.SendDSCP, want, v.send)
+			}
+		}
+	}
+	for name, cfg := range all {
+		if got := circuit(t, cfg).Transparent(); got != (name == "transparent") {
+			t.Errorf("%s: transparent %v", name, got)
+		}
+	}
+}
+
+// TestDSCPMapIsCopied changes what a Circuit was made from.
+func TestDSCPMapIsCopied(t *testing.T) {
+	m := ClassSelectors()
+	c := circuit(t, Config{DSCP: &m})
+	m.DSCP[5] = 1
+	f, _ := c.Ingress(framed(decode(t, "0200000000aa 0200000000bb 8100 a00a 0800 45"), 64), nil)
+	if f.SendDSCP != pseudowire.DSCPOf(40) {
+		t.Errorf("asks for %#x, want %#x", f.SendDSCP, pseudowire.DSCPOf(40))
 	}
 }
 
@@ -455,13 +565,16 @@ func TestPushPop(t *testing.T) {
 // several can put it right again.
 func TestFront(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c, err := New(Config{Segment: drawTags(t, "segment"), Wire: drawTags(t, "wire")})
+		maps := []*DSCPMap{nil, selectors()}
+		c, err := New(Config{Segment: drawTags(t, "segment"), Wire: drawTags(t, "wire"),
+			DSCP: rapid.SampledFrom(maps).Draw(t, "DSCP"), PeerDSCP: rapid.SampledFrom(maps).Draw(t, "peer DSCP")})
 		if err != nil {
 			return
 		}
 		b := drawPicture(t).bytes()
 		f := framed(b, rapid.IntRange(0, 20).Draw(t, "headroom"))
-		c.Ingress(f, NewSpare(1000))
+		f.ReceivedDSCP = rapid.SampledFrom([]pseudowire.DSCP{0, pseudowire.DSCPOf(10), pseudowire.DSCPOf(46)}).Draw(t, "received")
+		rapid.SampledFrom([]func(pseudowire.Frame, *Spare) (pseudowire.Frame, pseudowire.Drop){c.Ingress, c.Egress}).Draw(t, "way")(f, NewSpare(1000))
 		copy(f.Bytes(), b[:min(len(b), FrontLen)])
 		if !bytes.Equal(f.Bytes(), b) {
 			t.Errorf("changed beyond %d octets:\n got %x\nwant %x", FrontLen, f.Bytes(), b)
@@ -489,6 +602,7 @@ func FuzzCircuit(f *testing.F) {
 				spare.Reset()
 				in := framed(b, int(headroom))
 				in.GSO = pseudowire.GSO{Kind: pseudowire.GSOTCPv4, HeaderLen: header, Size: 1, ChecksumStart: start}
+				in.ReceivedDSCP = pseudowire.DSCP(header)
 				out, why := do(in, spare)
 				if why != pseudowire.NotDropped {
 					continue

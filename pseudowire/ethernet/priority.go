@@ -38,6 +38,21 @@ type DSCPMap struct {
 	Priority [64]uint8         // by DSCP
 }
 
+// check reports what in a DSCPMap is none.
+func (m *DSCPMap) check() error {
+	for p, dscp := range m.DSCP {
+		if dscp > 63 {
+			return fmt.Errorf("priority %d: DSCP %d, want 0 to 63", p, dscp)
+		}
+	}
+	for dscp, p := range m.Priority {
+		if p >= Priorities {
+			return fmt.Errorf("DSCP %d: priority %d, want 0 to %d", dscp, p, Priorities-1)
+		}
+	}
+	return nil
+}
+
 // ClassSelectors returns the mapping that knows the order of priorities alone: RFC
 // 2474 section 4.2.2.2's class selectors, and back the class that a DSCP is in.
 func ClassSelectors() (m DSCPMap) {

@@ -166,7 +166,7 @@ func TestNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, group := range [][]fmt.Stringer{
 		{NotDropped, DropShort, DropAddress, DropLength, DropDLCI, DropDetached},
-		{Auto, AnnexA, AnnexD, Cisco}, {DCE, DTE, NNI}, {Inactive, Active, Deleted},
+		{Auto, AnnexA, AnnexD, Cisco, NoLMI}, {DCE, DTE, NNI}, {Inactive, Active, Deleted},
 	} {
 		for _, v := range group {
 			if name := v.String(); name == "" || name == "unknown" || seen[name] {
@@ -176,7 +176,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []fmt.Stringer{Drops, Cisco + 1, NNI + 1, Deleted + 1} {
+	for _, v := range []fmt.Stringer{Drops, NoLMI + 1, NNI + 1, Deleted + 1} {
 		if v.String() != "unknown" {
 			t.Errorf("%T %d: %q, want unknown", v, v, v)
 		}

@@ -31,7 +31,8 @@ func (r Role) String() string {
 const MaxPVCs = 992
 
 // A Config is an LMI's. Its zero value is a DCE as Q.933 Annex A has it by default,
-// which follows the form of whoever asks.
+// which follows the form of whoever asks. To a port without an LMI, of the form NoLMI,
+// only the length of its headers matters.
 type Config struct {
 	Role      Role
 	Form      Form
@@ -68,8 +69,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Role > NNI:
 		return c, fmt.Errorf("role %d, want DCE, DTE or NNI", c.Role)
-	case c.Form > Cisco:
-		return c, fmt.Errorf("form %d, want Auto, AnnexA, AnnexD or Cisco", c.Form)
+	case c.Form > NoLMI:
+		return c, fmt.Errorf("form %d, want Auto, AnnexA, AnnexD, Cisco or NoLMI", c.Form)
 	case c.HeaderLen != ShortHeader && c.HeaderLen != LongHeader:
 		return c, fmt.Errorf("headers of %d octets, want 2 or 4", c.HeaderLen)
 	case c.Form == Cisco && c.HeaderLen == LongHeader:
@@ -152,7 +153,7 @@ type Stats struct {
 	SequenceErrors uint64 // messages that acknowledge another than our last
 	Malformed      uint64 // dropped: no message of any form
 	OtherForm      uint64 // dropped: of another form than is spoken
-	Unexpected     uint64 // dropped: an enquiry to a DTE, a status to a DCE
+	Unexpected     uint64 // dropped: an enquiry to a DTE, a status to a DCE, either without an LMI
 }
 
 // A half is one direction of asking and being asked. An NNI has both.
@@ -256,8 +257,10 @@ func NewLMI(cfg Config) (*LMI, error) {
 		cfg: cfg, form: cfg.Form,
 		ours: make(map[uint32]*circuit), async: make(map[uint32]struct{}), told: make(map[uint32]reported),
 	}
-	l.user.runs = cfg.Role != DCE
-	l.network.runs = cfg.Role != DTE
+	// RFC 4591 section 3 leaves it open whether the procedures are used at all. Without
+	// them neither half runs: the link is up, as nothing says that it is not.
+	l.user.runs = cfg.Form != NoLMI && cfg.Role != DCE
+	l.network.runs = cfg.Form != NoLMI && cfg.Role != DTE
 	return l, nil
 }
 

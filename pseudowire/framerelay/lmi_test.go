@@ -292,6 +292,33 @@ func TestNumbersBeginAgain(t *testing.T) {
 	d.wantEvents("link up, q933a")
 }
 
+// TestNoLMI is a port without an LMI, whatever else is said of it, at the other end
+// of which there is one all the same.
+func TestNoLMI(t *testing.T) {
+	for _, cfg := range []Config{{}, {Role: DTE}, {Role: NNI, Asynchronous: true}, {HeaderLen: LongHeader}} {
+		cfg.Form = NoLMI
+		s := tell(t, cfg)
+		s.wantEvents("link up, none")
+		for _, status := range []Status{Inactive, Active, Inactive} {
+			s.set(100, status)
+		}
+		s.wantEvents("DLCI 100 active")
+		s.say("ansi ENQUIRY full 1/0")
+		s.say("q933a STATUS full 1/1")
+		s.say("q933a STATUS single 100:deleted")
+		s.Receive(s.now, []byte{0, 1, 3})
+		s.after(time.Hour)
+		s.RemovePVC(100)
+		s.wantSent()
+		s.wantEvents()
+		s.wantDeadline(0)
+		s.wantStats(Stats{Unexpected: 3, Malformed: 1})
+		if !s.Up() || s.Form() != NoLMI || s.PVC(100) != Inactive {
+			t.Errorf("%+v: up %v, form %v, a PVC that is gone %v; want true, none, inactive", cfg, s.Up(), s.Form(), s.PVC(100))
+		}
+	}
+}
+
 // TestAutodetection has a DCE follow the form of whoever asks, until it is silent.
 func TestAutodetection(t *testing.T) {
 	for _, form := range []Form{AnnexA, AnnexD, Cisco} {
@@ -635,7 +662,7 @@ func TestConfig(t *testing.T) {
 		want string
 	}{
 		{Config{Role: 3}, "lmi: role 3, want DCE, DTE or NNI"},
-		{Config{Form: 4}, "lmi: form 4, want Auto, AnnexA, AnnexD or Cisco"},
+		{Config{Form: 5}, "lmi: form 5, want Auto, AnnexA, AnnexD, Cisco or NoLMI"},
 		{Config{HeaderLen: 3}, "lmi: headers of 3 octets, want 2 or 4"},
 		{Config{HeaderLen: 4, Form: Cisco}, "lmi: form cisco, which has no headers of 4 octets"},
 		{Config{T391: -1}, "lmi: T391 -1ns, T392 15s, want them positive"},

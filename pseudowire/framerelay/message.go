@@ -9,9 +9,10 @@ const (
 	AnnexA             // ITU-T Q.933 Annex A
 	AnnexD             // ANSI T1.617 Annex D
 	Cisco              // the first of them, which Cisco, Digital, Northern Telecom and StrataCom agreed on
+	NoLMI              // there are none: the link is up and all PVCs are active, and nobody says so
 )
 
-var formNames = [...]string{"auto", "q933a", "ansi", "cisco"}
+var formNames = [...]string{"auto", "q933a", "ansi", "cisco", "none"}
 
 // String returns the form's name, which is IOS's.
 func (f Form) String() string {

@@ -252,7 +252,7 @@ func FuzzLMI(f *testing.F) {
 		if len(script) < 2 {
 			return
 		}
-		cfg := Config{Role: Role(script[0] % 3), Form: Form(script[1] % 4), Asynchronous: script[1]&0x10 != 0}
+		cfg := Config{Role: Role(script[0] % 3), Form: Form(script[1] & 0xf % (byte(NoLMI) + 1)), Asynchronous: script[1]&0x10 != 0}
 		if script[1]&0x20 != 0 && cfg.Form != Cisco {
 			cfg.HeaderLen = LongHeader
 		}

@@ -35,6 +35,7 @@ func (r *report) goals() (met []goal) {
 		{goal{Name: "UDP: small frames to vxlan, plain veth", Least: 1.25, Aim: 1.5}, r.to(vxlanRow, udpRow, plain, smallFrames)},
 		{goal{Name: "UDP: TCP x1 to wireguard-go, plain veth", Least: 3, Aim: 4}, r.to(wireguardGo, udpRow, plain, tcpOne)},
 		{goal{Name: "IP 115: TCP x1 to vxlan, plain veth", Least: 0.14, Aim: 0.30}, r.to(vxlanRow, ipRow, plain, tcpOne)},
+		{goal{Name: "VLAN rewritten: TCP x1 to port mode, plain veth", Least: 0.97, Aim: 1}, r.to(taggedRow, vlanRow, plain, tcpOne)},
 		{goal{Name: "a frame's cost, 10,000 sessions to 1", Least: 1.10, Aim: 1.02, Most: true}, func() (float64, bool) { return r.manyToOne(inBursts) }},
 		{goal{Name: "UDP: idle ping beyond vxlan's, plain veth", Unit: "us", Least: 40, Aim: 15, Most: true}, func() (float64, bool) { return r.added(r.find(udpRow, plain)) }},
 	} {

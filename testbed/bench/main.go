@@ -160,7 +160,7 @@ func selectRows(list string) (selected []selection, _ error) {
 	}
 	for _, u := range []struct{ name, suffix string }{{plain, "/plain"}, {wireLike, "/wire"}} {
 		for _, k := range kinds {
-			if chosen[k.name] || chosen[k.name+u.suffix] {
+			if (chosen[k.name] || chosen[k.name+u.suffix]) && !(k.plain && u.name != plain) {
 				selected = append(selected, selection{k, u.name})
 			}
 		}

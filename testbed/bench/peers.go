@@ -51,7 +51,7 @@ func ready(ctx context.Context, n *netlab.Namespace, device string, mtu int) err
 
 // wireguard runs wireguard-go, which carries IP packets and encrypts them, and
 // tells it its keys over the socket that it listens on.
-func wireguard(ctx context.Context, r *row, s site) error {
+func wireguard(ctx context.Context, _ *netlab.Lab, r *row, s site) error {
 	const port, mtu = 5555, 1420
 	program, err := s.find("wireguard-go")
 	if err != nil {
@@ -104,7 +104,7 @@ func tellWireguard(device, request string) error {
 
 // openvpn runs OpenVPN with a TAP and neither cipher nor authentication, as a
 // bridge of the same kind.
-func openvpn(ctx context.Context, r *row, s site) error {
+func openvpn(ctx context.Context, _ *netlab.Lab, r *row, s site) error {
 	const mtu = 1450
 	program, err := s.find("openvpn")
 	if err != nil {
@@ -124,7 +124,7 @@ func openvpn(ctx context.Context, r *row, s site) error {
 }
 
 // tinc runs tinc 1.0 as a switch, without cipher, digest and compression.
-func tinc(ctx context.Context, r *row, s site) error {
+func tinc(ctx context.Context, _ *netlab.Lab, r *row, s site) error {
 	const mtu = 1400
 	program, err := s.find("tincd")
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +37,8 @@ type row struct {
 type kind struct {
 	name    string
 	program string // that must be there; empty: none
-	setUp   func(context.Context, *row, site) error
+	plain   bool   // it is measured over the plain underlay alone
+	setUp   func(context.Context, *netlab.Lab, *row, site) error
 }
 
 // A site is what rows are built with.
@@ -62,16 +65,26 @@ const (
 	wireguardGo = "wireguard-go"
 	openvpnRow  = "openvpn"
 	tincRow     = "tinc"
+
+	// Spanwire over UDP with other segments than a TAP.
+	interfaceRow = "interface" // taken at both ends
+	taggedRow    = "tagged"    // the same, with frames of a VLAN
+	vlanRow      = "vlan"      // of another at each end
+	hubRow       = "hub"       // of four ports at one end, two of them sessions that nobody is at
 )
 
 var kinds = []kind{
-	{rawRow, "", func(_ context.Context, r *row, _ site) error { return r.addresses("u0") }},
-	{vxlanRow, "", vxlan},
-	{udpRow, "", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "udp") }},
-	{ipRow, "", func(ctx context.Context, r *row, s site) error { return r.spanwire(ctx, s, "ip") }},
-	{wireguardGo, "wireguard-go", wireguard},
-	{openvpnRow, "openvpn", openvpn},
-	{tincRow, "tincd", tinc},
+	{name: rawRow, setUp: func(_ context.Context, _ *netlab.Lab, r *row, _ site) error { return r.addresses("u0") }},
+	{name: vxlanRow, setUp: vxlan},
+	{name: udpRow, setUp: both(segment{keys: tapKeys})},
+	{name: ipRow, setUp: both(segment{encap: "ip", keys: tapKeys})},
+	{name: interfaceRow, plain: true, setUp: both(segment{keys: `interface = "seg"`})},
+	{name: taggedRow, plain: true, setUp: both(segment{keys: `interface = "seg"`, tags: [2]uint16{10, 10}})},
+	{name: vlanRow, plain: true, setUp: both(segment{keys: "pseudowire = \"vlan\"\ninterface = \"seg\"\nvlan = TAG", tags: [2]uint16{10, 20}})},
+	{name: hubRow, plain: true, setUp: both(segment{keys: tapKeys, hub: true})},
+	{name: wireguardGo, program: "wireguard-go", setUp: wireguard},
+	{name: openvpnRow, program: "openvpn", setUp: openvpn},
+	{name: tincRow, program: "tincd", setUp: tinc},
 }
 
 // build makes a row and waits until it carries something.
@@ -97,7 +110,7 @@ func (k kind) build(ctx context.Context, lab *netlab.Lab, f *figures, s site) (r
 			return r, err
 		}
 	}
-	if err := k.setUp(ctx, r, s); err != nil {
+	if err := k.setUp(ctx, lab, r, s); err != nil {
 		return r, fmt.Errorf("%w\n%s", err, r.said())
 	}
 	if _, err = ping(ctx, r, pings{interval: 20 * time.Millisecond, patience: 15 * time.Second}); err != nil {
@@ -162,7 +175,7 @@ func (r *row) close() {
 	r.log.Close()
 }
 
-func vxlan(_ context.Context, r *row, _ site) error {
+func vxlan(_ context.Context, _ *netlab.Lab, r *row, _ site) error {
 	for i := range 2 {
 		n, under, _, far := r.end(i)
 		err := n.Do(func() error {
@@ -179,41 +192,87 @@ func vxlan(_ context.Context, r *row, _ site) error {
 	return r.addresses("o0")
 }
 
-// spanwire runs the binary at both ends.
-func (r *row) spanwire(ctx context.Context, s site, encap string) error {
-	port := ""
+// A segment is what Spanwire's session joins at both ends.
+type segment struct {
+	encap string    // empty: udp
+	keys  string    // ADDRESS and TAG stand for those of an end
+	tags  [2]uint16 // of the hosts' frames; 0: they have none
+	hub   bool      // at the first end it is a port of a hub
+}
+
+const tapKeys = "tap = \"o0\"\naddresses = [\"ADDRESS\"]"
+
+// segmentMTU is what a path of 1500 octets carries.
+const segmentMTU = 1438
+
+// both returns what runs the binary at both ends.
+func both(g segment) func(context.Context, *netlab.Lab, *row, site) error {
+	return func(ctx context.Context, lab *netlab.Lab, r *row, s site) error {
+		for i := range 2 {
+			if err := g.join(lab, r, i); err != nil {
+				return err
+			}
+			if err := r.spanwire(ctx, s, g, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// join makes the device that a session takes at an end, if it takes one, with a host
+// behind it.
+func (g segment) join(lab *netlab.Lab, r *row, i int) error {
+	if !strings.Contains(g.keys, "interface") {
+		return nil
+	}
+	n, _, over, _ := r.end(i)
+	if err := lab.Veth(n, "seg", n, "o0", segmentMTU); err != nil {
+		return err
+	}
+	if g.tags[i] != 0 {
+		if err := n.Tag("o0", g.tags[i]); err != nil {
+			return err
+		}
+	}
+	return n.Addr("o0", netip.MustParsePrefix(over+"/24"))
+}
+
+// spanwire runs the binary at an end.
+func (r *row) spanwire(ctx context.Context, s site, g segment, i int) error {
+	encap, port := cmp.Or(g.encap, "udp"), ""
 	if encap == "udp" {
 		port = ":1701"
 	}
 	cookies := [2]string{"a1b2c3d4e5f60718", "18f7e6d5c4b3a291"}
-	for i := range 2 {
-		n, under, over, far := r.end(i)
-		file, err := os.CreateTemp(s.dir, encap+"-*.toml")
-		if err != nil {
-			return err
-		}
-		text := fmt.Sprintf(`[node]
-hostname = %q
-control = %q
-[tunnel.t]
-encap = %q
-local = %q
-peer = %q
-[tunnel.t.session.s]
-session_id = %d
-peer_session_id = %d
-receive_cookie = %q
-send_cookie = %q
-tap = "o0"
-addresses = [%q]
-`, filepath.Base(file.Name()), file.Name()+".sock", encap, under+port, far+port, i+1, 2-i, cookies[i], cookies[1-i], over+"/24")
-		_, err = file.WriteString(text)
-		if err := errors.Join(err, file.Close()); err != nil {
-			return err
-		}
-		if err := r.start(ctx, n, s.spanwire, "run", "-c", file.Name(), "--log-level", "error"); err != nil {
-			return err
-		}
+	n, under, over, far := r.end(i)
+	file, err := os.CreateTemp(s.dir, encap+"-*.toml")
+	if err != nil {
+		return err
 	}
-	return nil
+	keys := strings.NewReplacer("ADDRESS", over+"/24", "TAG", fmt.Sprint(g.tags[i])).Replace(g.keys)
+	text := fmt.Sprintf("[node]\nhostname = %q\ncontrol = %q\n", filepath.Base(file.Name()), file.Name()+".sock")
+	session := func(tunnel, peer string, id, peerID int) string {
+		return fmt.Sprintf(`[tunnel.%[1]s]
+encap = %[2]q
+local = %[3]q
+peer = %[4]q
+[tunnel.%[1]s.session.s]
+session_id = %[5]d
+peer_session_id = %[6]d
+receive_cookie = %[7]q
+send_cookie = %[8]q
+`, tunnel, encap, under+port, peer+port, id, peerID, cookies[i], cookies[1-i])
+	}
+	if g.hub && i == 0 {
+		text += "[hub.h]\n[hub.h.port.lan]\nmtu = " + fmt.Sprint(segmentMTU) + "\n" + keys + "\n"
+		keys = "hub = \"h\"\n"
+		text += session("x", "192.0.2.8", 8, 8) + keys + session("y", "192.0.2.9", 9, 9) + keys
+	}
+	text += session("t", far, i+1, 2-i) + keys + "\n"
+	_, err = file.WriteString(text)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return r.start(ctx, n, s.spanwire, "run", "-c", file.Name(), "--log-level", "error")
 }

@@ -258,7 +258,7 @@ func idle(ctx context.Context, s site) (i *idling, err error) {
 	}
 	defer lab.Close()
 	f := new(figures)
-	r, err := kind{"idle", "", func(ctx context.Context, r *row, s site) error { return r.many(ctx, s, idleSessions) }}.build(ctx, lab, f, s)
+	r, err := kind{name: "idle", setUp: func(ctx context.Context, _ *netlab.Lab, r *row, s site) error { return r.many(ctx, s, idleSessions) }}.build(ctx, lab, f, s)
 	defer r.close()
 	if err != nil {
 		return nil, fmt.Errorf("idle: %w", err)
@@ -271,7 +271,7 @@ func idle(ctx context.Context, s site) (i *idling, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("idle: %w", err)
 	}
-	const settle, length = 5 * time.Second, 5 * time.Second // a new device is not idle at first
+	const settle, length = 5 * time.Second, 10 * time.Second // a new device is not idle at first
 	c, err := watch(r.pids(), settle, length)()
 	if err != nil {
 		return nil, err
@@ -284,6 +284,11 @@ func idle(ctx context.Context, s site) (i *idling, err error) {
 func (r *row) many(ctx context.Context, s site, sessions int) error {
 	for i := range 2 {
 		n, under, over, far := r.end(i)
+		// With IPv6 each TAP asks for routers, again and again for minutes: then the
+		// sessions are not idle.
+		if err := n.Do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0) }); err != nil {
+			return err
+		}
 		file, err := os.CreateTemp(s.dir, "idle-*.toml")
 		if err != nil {
 			return err

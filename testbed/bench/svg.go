@@ -20,10 +20,16 @@ var panels = []panel{
 
 // titles are what the rows are called in the picture.
 var titles = map[string]string{
-	rawRow:      "bare veth",
-	vxlanRow:    "kernel vxlan",
-	udpRow:      "Spanwire, UDP",
-	ipRow:       "Spanwire, IP 115",
+	rawRow:   "bare veth",
+	vxlanRow: "kernel vxlan",
+	udpRow:   "Spanwire, UDP",
+	ipRow:    "Spanwire, IP 115",
+
+	interfaceRow: "interfaces taken",
+	taggedRow:    "the same, tagged",
+	vlanRow:      "VLAN 10 to VLAN 20",
+	hubRow:       "a hub of four",
+
 	wireguardGo: "wireguard-go",
 	openvpnRow:  "openvpn tap, no cipher",
 	tincRow:     "tinc switch, no cipher",
@@ -117,7 +123,7 @@ func article(underlay string) string {
 
 func class(row string) string {
 	switch row {
-	case udpRow, ipRow:
+	case udpRow, ipRow, interfaceRow, taggedRow, vlanRow, hubRow:
 		return "ours"
 	case baseline:
 		return "base"

@@ -27,6 +27,8 @@ type site struct {
 	name string
 	dir  string
 	file string // its configuration
+	run  *exec.Cmd
+	log  bytes.Buffer // after the end
 }
 
 // start runs Spanwire until the test ends.
@@ -37,21 +39,64 @@ func (s *site) start(t *testing.T, binary, text string) {
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	run := exec.Command(binary, "run", "-c", s.file, "--log-level", "error")
-	run.Stderr = &log
-	if err := s.Start(run); err != nil {
+	s.log.Reset()
+	s.run = exec.Command(binary, "run", "-c", s.file, "--log-level", "warn")
+	s.run.Stderr = &s.log
+	if err := s.Start(s.run); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		run.Process.Signal(syscall.SIGTERM)
-		if err := run.Wait(); err != nil {
-			t.Errorf("%s: %v", s.name, err)
-		}
-		if t.Failed() && log.Len() > 0 {
-			t.Logf("%s says:\n%s", s.name, &log)
+		s.stop(t)
+		if t.Failed() && s.log.Len() > 0 {
+			t.Logf("%s says:\n%s", s.name, &s.log)
 		}
 	})
+}
+
+// stop ends Spanwire, unless it has ended.
+func (s *site) stop(t *testing.T) {
+	t.Helper()
+	if s.run.ProcessState != nil {
+		return
+	}
+	s.run.Process.Signal(syscall.SIGTERM)
+	if err := s.run.Wait(); err != nil {
+		t.Errorf("%s: %v", s.name, err)
+	}
+}
+
+// connected returns sites on one switch: 192.0.2.1 and 2001:db8::1, and so on.
+func connected(t *testing.T, n int) (*netlab.Lab, []*site) {
+	t.Helper()
+	lab, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(lab.Close)
+	middle, err := lab.Namespace("switch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sites []*site
+	var ports []string
+	for i := range n {
+		n, err := lab.Namespace(fmt.Sprintf("site %d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites = append(sites, &site{Namespace: n, name: fmt.Sprintf("site%d", i), dir: t.TempDir()})
+		ports = append(ports, fmt.Sprintf("port%d", i))
+		if err := lab.Veth(n, "wan", middle, ports[i], 1500); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Addr("wan", netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", i+1)), netip.MustParsePrefix(fmt.Sprintf("2001:db8::%d/64", i+1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := lab.Bridge(middle, "br0", ports...); err != nil {
+		t.Fatal(err)
+	}
+	return lab, sites
 }
 
 // makeTAP makes a TAP as a user would, so that Spanwire takes it as it is, without
@@ -226,37 +271,9 @@ func (s fastSession) tagged() bool { return (s.index+s.peer)%2 == 0 }
 // of a hub has twelve with two peers, and wants each octet as it was, super-frames
 // at both TAPs, and over UDP between the sites too.
 func TestFastPath(t *testing.T) {
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "spanwire")
+	binary := filepath.Join(t.TempDir(), "spanwire")
 	build(t, binary, "spanwire/cmd/spanwire")
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(lab.Close)
-	sites := make([]*site, 3)
-	middle, err := lab.Namespace("switch")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ports []string
-	for i := range sites {
-		n, err := lab.Namespace(fmt.Sprintf("site %d", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sites[i] = &site{Namespace: n, name: fmt.Sprintf("site%d", i), dir: dir}
-		ports = append(ports, fmt.Sprintf("port%d", i))
-		if err := lab.Veth(n, "wan", middle, ports[i], 1500); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.Addr("wan", netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", i+1)), netip.MustParsePrefix(fmt.Sprintf("2001:db8::%d/64", i+1))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := lab.Bridge(middle, "br0", ports...); err != nil {
-		t.Fatal(err)
-	}
+	_, sites := connected(t, 3)
 	all := fastSessions()
 	for i, s := range sites {
 		var text strings.Builder

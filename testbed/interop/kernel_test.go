@@ -37,6 +37,7 @@ const agentPort = 7000
 type bench struct {
 	rows   []row
 	dir    string
+	lab    *netlab.Lab
 	host   *netlab.Namespace // Spanwire's
 	mac    net.HardwareAddr  // ours on the wire
 	remote *station.Remote   // the kernel's
@@ -104,6 +105,7 @@ func TestKernelMatrix(t *testing.T) {
 	}
 	t.Run("plain", b.plain)
 	t.Run("iperf3", b.iperf3)
+	t.Run("VLANs", b.vlans)
 	t.Run("exit", b.exit)
 
 	b.remote.Close()
@@ -119,6 +121,7 @@ func (b *bench) lay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(lab.Close)
+	b.lab = lab
 	if b.host, err = lab.Namespace("spanwire"); err != nil {
 		t.Fatal(err)
 	}
@@ -206,13 +209,7 @@ func build(t *testing.T, program, pkg string) {
 // run builds Spanwire, configures all sessions and starts it.
 func (b *bench) run(t *testing.T) {
 	build(t, filepath.Join(b.dir, "spanwire"), "spanwire/cmd/spanwire")
-	text := fmt.Sprintf("[node]\nhostname = \"interop\"\ncontrol = %q\n", b.socket())
-	for _, r := range b.rows {
-		text += r.toml()
-	}
-	if err := os.WriteFile(filepath.Join(b.dir, "spanwire.toml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	b.configure(t, row.toml)
 	if err := b.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -226,6 +223,18 @@ func (b *bench) run(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("MTU of the TAPs (-want +got):\n%s", d)
+	}
+}
+
+// configure writes Spanwire's file, by a text for each row.
+func (b *bench) configure(t *testing.T, text func(row) string) {
+	t.Helper()
+	all := fmt.Sprintf("[node]\nhostname = \"interop\"\ncontrol = %q\n", b.socket())
+	for _, r := range b.rows {
+		all += text(r)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "spanwire.toml"), []byte(all), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

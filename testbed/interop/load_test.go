@@ -29,7 +29,12 @@ func talks(r row) map[string]station.Talk {
 
 func (b *bench) talkOut(r row, what station.Talk) error {
 	_, them := r.inner()
-	to := netip.AddrPortFrom(them.Addr(), talkPort)
+	return b.talkTo(them.Addr(), what)
+}
+
+// talkTo has something said by a host here to an address of the guest.
+func (b *bench) talkTo(them netip.Addr, what station.Talk) error {
+	to := netip.AddrPortFrom(them, talkPort)
 	came, err := b.remote.Listen(what, to, patience)
 	if err != nil {
 		return err
@@ -39,7 +44,12 @@ func (b *bench) talkOut(r row, what station.Talk) error {
 
 func (b *bench) talkIn(r row, what station.Talk) error {
 	us, _ := r.inner()
-	to := netip.AddrPortFrom(us.Addr(), talkPort)
+	return b.talkFrom(us.Addr(), what)
+}
+
+// talkFrom has it said by the guest to an address here.
+func (b *bench) talkFrom(us netip.Addr, what station.Talk) error {
+	to := netip.AddrPortFrom(us, talkPort)
 	var came func() error
 	if err := b.host.Do(func() (err error) {
 		came, err = what.Listen(to, patience)

@@ -115,6 +115,12 @@ func (r row) mtu() int {
 
 // toml is the row in Spanwire's configuration.
 func (r row) toml() string {
+	address, _ := r.inner()
+	return r.joining(fmt.Sprintf("tap = %q\naddresses = [%q]", r.device(), address))
+}
+
+// joining is the row with what else its session joins.
+func (r row) joining(what string) string {
 	encap, sublayer, sequencing := "ip", "none", "none"
 	ours, theirs := r.ends()
 	local, peer := ours.Addr().String(), theirs.Addr().String()
@@ -129,7 +135,6 @@ func (r row) toml() string {
 	}
 	id, peerID := r.sessions()
 	receive, send := r.cookies()
-	address, _ := r.inner()
 	return fmt.Sprintf(`
 [tunnel.%s]
 mode  = "static"
@@ -137,16 +142,14 @@ encap = %q
 local = %q
 peer  = %q
 [tunnel.%s.session.port]
-pseudowire      = "ethernet"
 session_id      = %d
 peer_session_id = %d
 receive_cookie  = "%x"
 send_cookie     = "%x"
 sublayer        = %q
 sequencing      = %q
-tap             = %q
-addresses       = [%q]
-`, r, encap, local, peer, r, id, peerID, receive, send, sublayer, sequencing, r.device(), address)
+%s
+`, r, encap, local, peer, r, id, peerID, receive, send, sublayer, sequencing, what)
 }
 
 // iproute2 is the row for `ip -batch`. To it "cookie" is what is sent, and

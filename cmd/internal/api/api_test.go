@@ -41,7 +41,7 @@ func TestStatusOverSocket(t *testing.T) {
 			Socket: &Socket{ReceiveBuffer: 1 << 20, SendBuffer: 1 << 20},
 			Sessions: []Session{{
 				Name: "paris/office", SessionID: 1001, PeerSessionID: 2001, ReceiveCookieOctets: 8,
-				SendCookieOctets: 4, TAP: "office0", MTU: 1438, Counters: Counters{"tx_packets": 1},
+				SendCookieOctets: 4, Joined: Joined{TAP: "office0", MTU: 1438}, Counters: Counters{"tx_packets": 1},
 			}},
 		}},
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -39,13 +40,24 @@ func Dial(socket string) *Client {
 
 // Status asks how things stand. Its error is ErrNoDaemon if nobody answers.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	err = c.ask(ctx, http.MethodGet, "status", nil, func(body io.Reader) error {
-		if err := json.NewDecoder(body).Decode(&s); err != nil {
+	err = c.get(ctx, "status", &s)
+	return s, err
+}
+
+// Stations asks where the stations of a hub are.
+func (c *Client) Stations(ctx context.Context, hub string) (all []Station, err error) {
+	err = c.get(ctx, "hubs/"+url.PathEscape(hub)+"/stations", &all)
+	return all, err
+}
+
+// get asks for what is one value of JSON.
+func (c *Client) get(ctx context.Context, what string, to any) error {
+	return c.ask(ctx, http.MethodGet, what, nil, func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(to); err != nil {
 			return fmt.Errorf("the daemon's answer: %w", err)
 		}
 		return nil
 	})
-	return s, err
 }
 
 // Do gives a command, one of Commands, for a tunnel or a session.

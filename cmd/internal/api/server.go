@@ -36,6 +36,8 @@ type Daemon struct {
 	// Watch returns the events from now on, until ctx ends. One who is too slow
 	// to take them loses some, which shows in their numbers.
 	Watch func(ctx context.Context) <-chan Event
+	// Stations tells where the stations of a hub are. Its error is for whoever asked.
+	Stations func(hub string) ([]Station, error)
 }
 
 // Listen takes a control socket, mode 0600, for a daemon. It makes the directory if that is missing, takes the place of a socket that a dead
@@ -50,6 +52,15 @@ func Listen(socket string, d Daemon) (*Server, error) {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(d.Status()) // its error: who asked is gone
+	})
+	mux.HandleFunc("GET /v1/hubs/{hub}/stations", func(w http.ResponseWriter, r *http.Request) {
+		all, err := d.Stations(r.PathValue("hub"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(all)
 	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { watch(w, r, d) })
 	for _, verb := range Commands {

@@ -12,6 +12,8 @@ type Status struct {
 	// Refusals tell more of those, for which there were any.
 	Refusals []Refusal `json:"control_refusals,omitempty"`
 	Tunnels  []Tunnel  `json:"tunnels"`
+	Hubs     []Hub     `json:"hubs,omitempty"`
+	Serials  []Serial  `json:"serials,omitempty"`
 }
 
 // A Refusal is a reason for which control messages were not acted upon, and the
@@ -36,6 +38,13 @@ type Node struct {
 // Counters are numbers by name. Those for drops are named by pseudowire.Drop;
 // every counter is there, whatever its value.
 type Counters map[string]uint64
+
+// Add adds those of another to c.
+func (c Counters) Add(other Counters) {
+	for name, n := range other {
+		c[name] += n
+	}
+}
 
 // A Tunnel is one tunnel. Its addresses have a port over UDP and none over IP,
 // and are empty while they are unknown.
@@ -142,22 +151,87 @@ type Socket struct {
 // A Session is one pseudowire and its local segment. Of its cookies it tells the
 // size alone.
 type Session struct {
-	Name                string    `json:"name"` // "paris/office"
-	Pseudowire          string    `json:"pseudowire"`
-	SessionID           uint32    `json:"session_id"`
-	PeerSessionID       uint32    `json:"peer_session_id"`
-	ReceiveCookieOctets int       `json:"receive_cookie_octets"`
-	SendCookieOctets    int       `json:"send_cookie_octets"`
-	Sublayer            string    `json:"sublayer"`
-	Sequencing          string    `json:"sequencing"`
-	PeerSublayer        string    `json:"peer_sublayer"` // in what the peer receives
-	PeerSequencing      string    `json:"peer_sequencing"`
-	TAP                 string    `json:"tap"`
-	Bridge              string    `json:"bridge,omitempty"`
-	MTU                 int       `json:"mtu"`               // of the TAP
-	Offload             string    `json:"offload,omitempty"` // super-frames of the TAP: "tcp+udp", "tcp" or "none"
-	LastReceived        time.Time `json:"last_received,omitzero"`
-	Hint                string    `json:"hint,omitempty"`
-	Call                *Call     `json:"call,omitempty"` // not there: static
-	Counters            Counters  `json:"counters"`
+	Name                string `json:"name"` // "paris/office"
+	Pseudowire          string `json:"pseudowire"`
+	SessionID           uint32 `json:"session_id"`
+	PeerSessionID       uint32 `json:"peer_session_id"`
+	ReceiveCookieOctets int    `json:"receive_cookie_octets"`
+	SendCookieOctets    int    `json:"send_cookie_octets"`
+	Sublayer            string `json:"sublayer"`
+	Sequencing          string `json:"sequencing"`
+	PeerSublayer        string `json:"peer_sublayer"` // in what the peer receives
+	PeerSequencing      string `json:"peer_sequencing"`
+	Joined
+	LastReceived time.Time `json:"last_received,omitzero"`
+	Hint         string    `json:"hint,omitempty"`
+	Call         *Call     `json:"call,omitempty"` // not there: static
+	Counters     Counters  `json:"counters"`
+}
+
+// What a device that is joined may be.
+const (
+	Up      = "up"
+	Down    = "down"    // set so, or without a carrier
+	Missing = "missing" // it is not there, or cannot be opened
+)
+
+// A Joined is what a session or a port of a Hub joins.
+type Joined struct {
+	TAP       string   `json:"tap"`
+	Bridge    string   `json:"bridge,omitempty"`
+	Interface string   `json:"interface,omitempty"`
+	State     string   `json:"device_state,omitempty"` // of the TAP or the interface: "up", "down" or "missing"
+	VLAN      string   `json:"vlan,omitempty"`         // of the segment: "42" or "42.7"
+	PeerVLAN  string   `json:"peer_vlan,omitempty"`    // on the pseudowire, or in the Hub, where it is another
+	Serial    string   `json:"serial,omitempty"`
+	DLCI      uint32   `json:"dlci,omitempty"`
+	PVC       string   `json:"pvc,omitempty"` // its status on this side: active, inactive, deleted
+	Hub       string   `json:"hub,omitempty"`
+	MTU       int      `json:"mtu"`               // of the TAP or the interface
+	Offload   string   `json:"offload,omitempty"` // super-frames of the TAP: "tcp+udp", "tcp" or "none"
+	Segment   Counters `json:"segment,omitempty"` // frames in are from the segment
+}
+
+// A Hub is a learning bridge of sessions and what else is in it.
+type Hub struct {
+	Name      string    `json:"name"`
+	VLANAware bool      `json:"vlan_aware"`
+	Stations  int       `json:"stations"` // that are known
+	Ports     []HubPort `json:"ports"`
+}
+
+// A HubPort is one port of a Hub.
+type HubPort struct {
+	Name     string   `json:"name"` // "lan", or that of a session
+	Group    int      `json:"group"`
+	Spoke    bool     `json:"spoke"`
+	Stations int      `json:"stations"`        // that were learned behind it
+	Disabled bool     `json:"disabled"`        // by a BPDU
+	Joins    *Joined  `json:"joins,omitempty"` // nil: a session
+	Counters Counters `json:"counters"`        // since the port is one of the Hub's
+}
+
+// A Station is where a Hub sends what is for one.
+type Station struct {
+	MAC    string `json:"mac"`
+	VLAN   uint16 `json:"vlan"` // 0 where the Hub does not know of VLANs
+	Port   string `json:"port"`
+	Static bool   `json:"static"`
+	Silent int    `json:"silent_seconds"`
+}
+
+// A Serial is a serial line.
+type Serial struct {
+	Name     string   `json:"name"`
+	Line     string   `json:"line"`
+	Carries  string   `json:"carries"`       // the type of its sessions' pseudowires
+	LMI      *LMI     `json:"lmi,omitempty"` // of a line that carries Frame Relay
+	Counters Counters `json:"counters"`
+}
+
+// An LMI is how the Local Management Interface of a line stands.
+type LMI struct {
+	Up   bool   `json:"up"`
+	Form string `json:"form"` // "auto": not known yet
+	Role string `json:"role,omitempty"`
 }

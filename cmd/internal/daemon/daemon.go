@@ -18,7 +18,6 @@ import (
 	"spanwire/config"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/dataplane/user"
-	"spanwire/l2tpv3/wire"
 )
 
 // lookEvery is how often the daemon looks at what changed by itself. It is also
@@ -46,9 +45,11 @@ type daemon struct {
 	bridges []*link.Bridge
 
 	mu       sync.Mutex
-	segments map[string]*segment // by session
-	closing  map[string]*segment // those of sessions that are gone
-	taps     map[string]*segment // by the device's name
+	hubs     map[string]*hub        // by name; they are there before the tunnels, and stay
+	serials  map[string]*serialPort // too
+	segments map[string]segment     // by session
+	closing  map[string]*device     // those of sessions that are gone
+	devices  map[string][]*device   // by the device's name; of an interface several may have a VLAN each
 }
 
 // maxRoom is how many devices are worked at, at a time.
@@ -57,22 +58,12 @@ const maxRoom = 64
 // Run opens bridges, TAPs and tunnels and keeps them until ctx ends. Then, or if
 // one of them cannot be opened, it closes all and removes what it made.
 func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
-	d := &daemon{
-		file:     file,
-		log:      log,
-		started:  time.Now(),
-		endpoint: l2tpv3.New(user.New(), log, file.Control()),
-		room:     make(chan struct{}, maxRoom),
-		segments: make(map[string]*segment),
-		closing:  make(map[string]*segment),
-		taps:     make(map[string]*segment),
-	}
-	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	d := newDaemon(ctx, file, log)
 
 	// The socket is first: of two daemons with one configuration the second is
 	// refused here, before it touches what is the first one's. So it is the last
 	// to go, too.
-	server, err := api.Listen(file.Node.Control, api.Daemon{Status: d.status, Do: d.do, Watch: d.events.watch})
+	server, err := api.Listen(file.Node.Control, api.Daemon{Status: d.status, Do: d.do, Watch: d.events.watch, Stations: d.stations})
 	if err != nil {
 		return err
 	}
@@ -91,11 +82,35 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 	return d.keep(ctx, served)
 }
 
+// newDaemon returns a daemon that has opened nothing yet. Its end is close, not ctx's.
+func newDaemon(ctx context.Context, file *config.File, log *slog.Logger) *daemon {
+	d := &daemon{
+		file:     file,
+		log:      log,
+		started:  time.Now(),
+		endpoint: l2tpv3.New(user.New(), log, file.Control()),
+		room:     make(chan struct{}, maxRoom),
+		hubs:     make(map[string]*hub),
+		serials:  make(map[string]*serialPort),
+		segments: make(map[string]segment),
+		closing:  make(map[string]*device),
+		devices:  make(map[string][]*device),
+	}
+	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	return d
+}
+
 // open opens all tunnels with what stands behind them.
 func (d *daemon) open() error {
 	d.events.init(d.ctx)
 	d.endpoint.Notify(d.events.put)
 	d.work.Go(d.follow)
+	if err := d.openSerials(); err != nil {
+		return err
+	}
+	if err := d.openHubs(); err != nil {
+		return err
+	}
 	for i := range d.file.Tunnels {
 		if err := d.openTunnel(&d.file.Tunnels[i]); err != nil {
 			return err
@@ -105,31 +120,23 @@ func (d *daemon) open() error {
 	return nil
 }
 
-// openTunnel opens bridges and TAPs before the tunnel that delivers to them. What
-// a template is for is opened when a peer comes, but for its bridges.
+// openTunnel opens what sessions join before the tunnel that delivers to it. What a
+// template is for is opened when a peer comes, but for its bridges.
 func (d *daemon) openTunnel(t *config.Tunnel) error {
-	var segments []*segment
+	var segments []segment
 	var sessions []l2tpv3.SessionConfig
 	for i := range t.Sessions {
 		c := &t.Sessions[i]
-		if err := d.openBridge(c.Bridge); err != nil {
+		if err := d.openBridge(&c.Attachment); err != nil {
 			return fmt.Errorf("tunnel %s: session %s: %w", t.Name, c.Name, err)
 		}
 		sessions = append(sessions, c.SessionConfig)
 		if t.Dynamic != nil && (t.Dynamic.Control.Many || c.Circuit.AnyEndID) {
 			continue
 		}
-		if c.TAP == "" {
-			segments = append(segments, nil)
-			continue
-		}
-		s := d.newSegment(t, c, c.Params.Name)
-		s.cfg.Name = c.TAP
-		d.mu.Lock()
-		d.segments[s.name], d.taps[c.TAP] = s, s
-		d.mu.Unlock()
-		if err := s.open(); err != nil {
-			return fmt.Errorf("tunnel %s: session %s: %w", t.Name, c.Name, err)
+		s, err := d.openSegment(t, c)
+		if err != nil {
+			return err
 		}
 		segments = append(segments, s)
 	}
@@ -159,42 +166,17 @@ func (d *daemon) addTunnel(t *config.Tunnel, sessions []l2tpv3.SessionConfig) ([
 	return tunnel.Sessions(), nil
 }
 
-// join joins a session with its segment. One that joins nothing is a circuit that
-// is always active.
-func (d *daemon) join(s *segment, port *l2tpv3.Session) {
-	if port.Circuit() == nil {
-		s.join(port, nil)
-		d.work.Go(s.run)
-		return
-	}
-	active := func(up bool) {
-		var status wire.CircuitStatus
-		if up {
-			status = wire.CircuitActive
-		}
-		d.endpoint.SetCircuit(port, status)
-	}
-	if s == nil {
-		active(true)
-		return
-	}
-	s.join(port, active)
-	d.work.Go(s.run)
-}
-
-// segment returns the segment of a session, nil if it has none.
-func (d *daemon) segment(session string) *segment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.segments[session]
-}
-
 // openBridge opens a bridge unless an earlier session has.
-func (d *daemon) openBridge(name string) error {
+func (d *daemon) openBridge(a *config.Attachment) error {
+	name := a.Bridge
 	if name == "" || slices.ContainsFunc(d.bridges, func(b *link.Bridge) bool { return b.Name() == name }) {
 		return nil
 	}
-	b, err := link.OpenBridge(name, d.file.Node.Hostname)
+	open := link.OpenBridge
+	if d.file.Filters(name) {
+		open = link.OpenVLANBridge
+	}
+	b, err := open(name, d.file.Node.Hostname)
 	if err != nil {
 		return err
 	}
@@ -244,11 +226,16 @@ func (d *daemon) notify(state string) {
 	}
 }
 
-// closeSegments closes all TAPs.
+// closeSegments closes all that sessions and hubs have joined.
 func (d *daemon) closeSegments() {
 	d.mu.Lock()
 	segments := slices.Collect(maps.Values(d.segments))
 	d.mu.Unlock()
+	for _, h := range d.hubs {
+		for _, p := range h.ports {
+			segments = append(segments, p)
+		}
+	}
 	var work sync.WaitGroup
 	for _, s := range segments {
 		d.room <- struct{}{}
@@ -265,6 +252,11 @@ func (d *daemon) close() {
 	d.endpoint.Close() // which tells the peers, so it is first
 	d.stop()
 	d.closeSegments()
+	for _, p := range d.serials {
+		if err := p.close(); err != nil {
+			p.log.Warn("closing the serial line", "err", err)
+		}
+	}
 	d.work.Wait()
 	for _, b := range slices.Backward(d.bridges) {
 		if err := b.Close(); err != nil {

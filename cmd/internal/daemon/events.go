@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,16 +157,23 @@ func (d *daemon) adopt(e *l2tpv3.Event) {
 	if c == nil || e.Port == nil {
 		return
 	}
-	if c.TAP == "" {
+	s, err := d.newSegment(t, c, e.Session)
+	if err != nil {
+		d.log.Error("the session joins nothing", "session", e.Session, "err", err)
+		return // its circuit is not active
+	}
+	if s == nil {
 		d.join(nil, e.Port)
 		return
 	}
-	s := d.newSegment(t, c, e.Session)
-	s.pick = func() (string, error) { return d.pickTAP(s, c.TAP, e.Peer.HostName, e.EndID) }
+	g, is := s.(*device)
+	if is {
+		g.pick = func() (string, error) { return d.pickTAP(g, c.TAP, e.Peer.HostName, e.EndID) }
+	}
 	d.mu.Lock()
-	d.segments[s.name] = s
-	if former := d.closing[s.name]; former != nil {
-		s.former = former.gone
+	d.segments[e.Session] = s
+	if former := d.closing[e.Session]; former != nil && is {
+		g.former = former.gone
 	}
 	d.mu.Unlock()
 	d.join(s, e.Port)
@@ -173,18 +181,18 @@ func (d *daemon) adopt(e *l2tpv3.Event) {
 
 // pickTAP chooses the name of the TAP of a session that was made for a peer, and
 // keeps it for the segment.
-func (d *daemon) pickTAP(s *segment, pattern, peer string, endID []byte) (string, error) {
+func (d *daemon) pickTAP(s *device, pattern, peer string, endID []byte) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name, err := config.ExpandTAP(pattern, peer, wire.EndID(endID), func(name string) bool {
-		if d.taps[name] != nil {
+		if d.devices[name] != nil {
 			return true
 		}
 		_, err := link.Read(name)
 		return !errors.Is(err, fs.ErrNotExist)
 	})
 	if err == nil {
-		d.taps[name] = s
+		d.devices[name] = []*device{s}
 	}
 	return name, err
 }
@@ -209,11 +217,16 @@ func (d *daemon) configured(tunnel, session string) (*config.Tunnel, *config.Ses
 func (d *daemon) dismiss(session string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	gone := d.segments[session]
-	if gone == nil {
+	s := d.segments[session]
+	if s == nil {
 		return
 	}
 	delete(d.segments, session)
+	gone, is := s.(*device)
+	if !is {
+		d.work.Go(s.close)
+		return
+	}
 	former := d.closing[session]
 	d.closing[session] = gone
 	gone.stop()
@@ -231,27 +244,22 @@ func (d *daemon) dismiss(session string) {
 		if d.closing[session] == gone {
 			delete(d.closing, session)
 		}
-		if d.taps[name] == gone {
-			delete(d.taps, name)
+		if slices.Contains(d.devices[name], gone) {
+			delete(d.devices, name)
 			gone.log.Info("TAP closed, its session is gone", "tap", name)
 		}
 	})
 }
 
-// watchLinks takes from the kernel whether TAPs are up, until the daemon closes.
+// watchLinks takes from the kernel what becomes of devices, until the daemon closes.
 func (d *daemon) watchLinks() {
 	for d.ctx.Err() == nil {
 		err := link.Watch(d.ctx, func(c link.Change) {
 			d.mu.Lock()
-			found := d.taps[c.Name]
+			found := d.devices[c.Name]
 			d.mu.Unlock()
-			if found == nil {
-				return
-			}
-			if c.Up && !c.Deleted {
-				found.administrate(true)
-			} else { // a device that was just made was down before it was up
-				found.administrated(c.Name)
+			for _, g := range found {
+				g.changed(c)
 			}
 		})
 		if err != nil {

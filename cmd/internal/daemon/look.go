@@ -10,6 +10,7 @@ import (
 // A look is what is looked at again and again while all is open, and what is told
 // of it.
 type look struct {
+	segment  func(session string) segment
 	drops    dropLog
 	refused  refusalLog
 	reports  errorReports
@@ -26,6 +27,7 @@ type counted struct {
 
 func newLook(d *daemon) *look {
 	return &look{
+		segment: d.segment,
 		drops:   dropLog{log: d.log},
 		refused: refusalLog{log: d.log},
 		reports: errorReports{report: d.endpoint.Report},
@@ -36,6 +38,11 @@ func (l *look) look(g *l2tpv3.Glance, now time.Time) {
 	l.sessions = l.sessions[:0]
 	for _, s := range g.Sessions {
 		drops, id := s.Drops()
+		if joined := l.segment(s.Name()); joined != nil {
+			for why, n := range joined.drops() {
+				drops[why] += n
+			}
+		}
 		l.sessions = append(l.sessions, counted{s.Name(), s.Circuit() != nil, id, drops})
 	}
 	l.drops.look(&g.Drops, l.sessions)

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"spanwire/cmd/internal/api"
@@ -49,13 +51,19 @@ func (d *daemon) status() api.Status {
 	for i := range d.file.Tunnels {
 		configured[d.file.Tunnels[i].Name] = &d.file.Tunnels[i]
 	}
-	segments := make(map[string]api.Session) // what the endpoint does not know of
 	d.mu.Lock()
-	for _, s := range d.segments {
-		cfg := s.config()
-		segments[s.name] = api.Session{TAP: cfg.Name, Bridge: cfg.Bridge, MTU: cfg.MTU, Offload: s.superFrames()}
-	}
+	segments := maps.Clone(d.segments)
+	hubs := slices.Collect(maps.Values(d.hubs))
+	serials := slices.Collect(maps.Values(d.serials))
 	d.mu.Unlock()
+	for _, h := range hubs {
+		answer.Hubs = append(answer.Hubs, h.show())
+	}
+	for _, p := range serials {
+		answer.Serials = append(answer.Serials, p.show())
+	}
+	sortBy(answer.Hubs, func(h api.Hub) string { return h.Name })
+	sortBy(answer.Serials, func(p api.Serial) string { return p.Name })
 
 	for i := range s.Tunnels {
 		t := &s.Tunnels[i]
@@ -83,11 +91,20 @@ func (d *daemon) status() api.Status {
 			tunnel.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send, Segment: t.Segment, GRO: t.GRO}
 		}
 		for j := range t.Sessions {
-			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], segments[t.Sessions[j].Name]))
+			var local api.Joined // which the endpoint does not know of
+			if s := segments[t.Sessions[j].Name]; s != nil {
+				local = s.show()
+			}
+			tunnel.Sessions = append(tunnel.Sessions, session(&t.Sessions[j], local))
 		}
 		answer.Tunnels = append(answer.Tunnels, tunnel)
 	}
 	return answer
+}
+
+// sortBy sorts by what all have.
+func sortBy[T any](all []T, key func(T) string) {
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(key(a), key(b)) })
 }
 
 // mode returns a tunnel's mode, an instance's being its template's.
@@ -176,8 +193,8 @@ func call(s *control.SessionStatus) *api.Call {
 }
 
 // session puts what the endpoint knows of a session to what its segment knows.
-func session(s *l2tpv3.SessionStatus, a api.Session) api.Session {
-	a.Name = s.Name
+func session(s *l2tpv3.SessionStatus, local api.Joined) api.Session {
+	a := api.Session{Name: s.Name, Joined: local}
 	a.Pseudowire = s.Params.Pseudowire.String()
 	a.SessionID = s.Params.SessionID
 	a.PeerSessionID = s.Params.PeerSessionID
@@ -208,7 +225,7 @@ func session(s *l2tpv3.SessionStatus, a api.Session) api.Session {
 
 func addDrops(c api.Counters, drops *[pseudowire.Drops]uint64) {
 	for d := pseudowire.NotDropped + 1; d < pseudowire.Drops; d++ {
-		c[d.String()] = drops[d]
+		c[d.String()] += drops[d]
 	}
 }
 

@@ -20,7 +20,7 @@ func TestSessionHasEveryCounterAndNoCookie(t *testing.T) {
 	for d := range s.Stats.Drops {
 		s.Stats.Drops[d] = uint64(100 + d)
 	}
-	got := session(&s, api.Session{TAP: "office0", MTU: 1438})
+	got := session(&s, api.Joined{TAP: "office0", MTU: 1438})
 	if got.TAP != "office0" || got.MTU != 1438 || got.ReceiveCookieOctets != 8 || got.SendCookieOctets != 0 {
 		t.Errorf("session: %+v, want TAP office0, MTU 1438, cookies of 8 and 0 octets", got)
 	}

@@ -1,59 +1,69 @@
-// Package demo shows the main job on one machine: two sites in network
-// namespaces, each a LAN host and a router that runs Spanwire, and one network
-// between the routers.
+// Package demo shows what Spanwire does on one machine: two sites in network
+// namespaces, each a host and a router that runs Spanwire, and one network between
+// the routers.
 package demo
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vishvananda/netlink"
 
-	"spanwire/cookie"
+	"spanwire/cmd/internal/api"
 	"spanwire/testbed/netlab"
 )
 
-const help = `Demo makes two sites in network namespaces of its own, runs Spanwire in each, and
-shows that their LANs are one: one dials, the other accepts, and both know a secret;
-then ARP, ping over IPv4 and IPv6, the control messages and frames on the wire, the status of both ends and the throughput. It touches nothing else and
-removes all it made. It ends with OK, or with what failed and exit code 1.
+const needs = `
 
-It needs root, or a user namespace in which /dev/net/tun may be opened.`
+It touches nothing else and removes all it made. It ends with OK, or with what failed,
+the logs and exit code 1. It needs root, or a user namespace in which /dev/net/tun may
+be opened.`
 
-// Command returns the command demo.
+// Command returns the command demo with those of its other matters.
 func Command() *cobra.Command {
+	cmd := command("demo", "Join two LANs on this machine and show it; also VLANs, and Frame Relay", lanHelp, "two LANs are one", lan)
+	cmd.Example = "  spanwire demo\n  spanwire demo vlan\n  spanwire demo frame-relay"
+	cmd.AddCommand(
+		command("vlan", "Join VLAN 10 of one trunk with VLAN 20 of another", vlanHelp, "VLAN 10 in lyon is VLAN 20 in paris", vlan),
+		command("frame-relay", "Join two routers on serial lines by a Frame Relay PVC", frameRelayHelp, "DLCI 100 in lyon is DLCI 200 in paris", frameRelay),
+	)
+	return cmd
+}
+
+// command returns a command that has show do what is its own in a demo.
+func command(use, short, long, shown string, show func(context.Context, *demo) error) *cobra.Command {
 	return &cobra.Command{
-		Use:     "demo",
-		Short:   "Join two LANs on this machine and show it",
-		Long:    help,
-		Example: "  spanwire demo",
-		Args:    cobra.NoArgs,
+		Use:   use,
+		Short: short,
+		Long:  long + needs,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Geteuid() != 0 {
 				return inUserNamespace(cmd)
 			}
-			return run(cmd.Context(), cmd.OutOrStdout())
+			return run(cmd.Context(), cmd.OutOrStdout(), shown, show)
 		},
 	}
 }
 
-// inUserNamespace runs the demo again where we are root.
+// inUserNamespace runs the command again where we are root.
 func inUserNamespace(cmd *cobra.Command) error {
-	again := exec.CommandContext(cmd.Context(), "/proc/self/exe", "demo")
+	words := strings.Fields(cmd.CommandPath())
+	again := exec.CommandContext(cmd.Context(), "/proc/self/exe", words[1:]...)
 	again.Stdout, again.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 	again.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
@@ -73,31 +83,34 @@ func inUserNamespace(cmd *cobra.Command) error {
 
 // A site is one side of the demo.
 type site struct {
-	name, peer string
-	underlay   string // the router's address on the network between
-	lan4, lan6 string // the host's addresses on the LAN
-	tunnel     string // how it comes to be
+	name, peer   string
+	underlay     string // the router's address on the network between
+	host4, host6 string // the host's addresses
+	mode         string // of its tunnel
 
 	router, host *netlab.Namespace
 	file, socket string
 	process      *exec.Cmd
-	log          *syncBuffer
+	log          syncBuffer
 }
 
 // A demo is one run.
 type demo struct {
-	out     io.Writer
-	lab     *netlab.Lab
-	dir     string
-	sites   [2]*site
-	capture *netlab.Capture
+	out   io.Writer
+	lab   *netlab.Lab
+	dir   string
+	sites [2]*site
 }
 
-func run(ctx context.Context, out io.Writer) (err error) {
+// run makes the sites, has show do what is its own with them, and tells how that went.
+func run(ctx context.Context, out io.Writer, shown string, show func(context.Context, *demo) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	began := time.Now()
-	d := &demo{out: out}
+	d := &demo{out: out, sites: [2]*site{
+		{name: "lyon", peer: "paris", underlay: "192.0.2.1", host4: "198.51.100.1/24", host6: "2001:db8::1/64", mode: "dial"},
+		{name: "paris", peer: "lyon", underlay: "192.0.2.2", host4: "198.51.100.2/24", host6: "2001:db8::2/64", mode: "accept"},
+	}}
 	if d.dir, err = os.MkdirTemp("", "spanwire-demo-"); err != nil {
 		return err
 	}
@@ -107,32 +120,27 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer d.lab.Close()
 	defer d.stop()
-	for _, step := range []func(context.Context) error{d.build, d.start, d.reach, d.wire, d.status, d.throughput} {
-		if err := step(ctx); err != nil {
-			d.tell("\nFAILED: %v\n", err)
-			for _, s := range d.sites {
-				if s != nil && s.log != nil {
-					d.tell("\nlog of %s:\n%s", s.name, s.log)
-				}
-			}
-			return errors.New("the demo failed")
-		}
+	err = d.build()
+	if err == nil {
+		err = show(ctx, d)
 	}
-	d.tell("\nOK: two LANs are one, shown in %.1f s\n", time.Since(began).Seconds())
+	if err != nil {
+		d.tell("\nFAILED: %v\n", err)
+		for _, s := range d.sites {
+			if s.process != nil {
+				d.tell("\nlog of %s:\n%s", s.name, &s.log)
+			}
+		}
+		return errors.New("the demo failed")
+	}
+	d.tell("\nOK: %s, shown in %.1f s\n", shown, time.Since(began).Seconds())
 	return nil
 }
 
 func (d *demo) tell(format string, args ...any) { fmt.Fprintf(d.out, format, args...) }
 
-// build makes namespaces, cables, and one configuration for each router.
-func (d *demo) build(context.Context) error {
-	d.sites = [2]*site{
-		{name: "lyon", peer: "paris", underlay: "192.0.2.1", lan4: "198.51.100.1/24", lan6: "2001:db8::1/64", tunnel: "dial"},
-		{name: "paris", peer: "lyon", underlay: "192.0.2.2", lan4: "198.51.100.2/24", lan6: "2001:db8::2/64", tunnel: "accept"},
-	}
-	secret := rand.Text()
-	var err error
-	d.tell("Two sites: host -- router with Spanwire == network == router with Spanwire -- host\n")
+// build makes the namespaces of both sites, and the network between.
+func (d *demo) build() (err error) {
 	for _, s := range d.sites {
 		if s.router, err = d.lab.Namespace(s.name + "-router"); err != nil {
 			return err
@@ -140,38 +148,33 @@ func (d *demo) build(context.Context) error {
 		if s.host, err = d.lab.Namespace(s.name + "-host"); err != nil {
 			return err
 		}
-		if err := d.lab.Veth(s.host, "eth0", s.router, "lan", 1500); err != nil {
-			return err
-		}
-		if err := d.lab.Bridge(s.router, "br-lan", "lan"); err != nil {
-			return err
-		}
+		s.file = filepath.Join(d.dir, s.name+".toml")
+		s.socket = filepath.Join(d.dir, s.name+".sock")
 	}
-	// The LANs have frames of 1500 octets, and these must fit with all that stands
+	// The hosts have frames of 1500 octets, and these must fit with all that stands
 	// in front of them.
 	if err := d.lab.Veth(d.sites[0].router, "wan", d.sites[1].router, "wan", 1600); err != nil {
 		return err
 	}
-	for i, s := range d.sites {
+	for _, s := range d.sites {
 		if err := s.router.Addr("wan", netip.MustParsePrefix(s.underlay+"/24")); err != nil {
 			return err
 		}
-		if err := s.host.Addr("eth0", netip.MustParsePrefix(s.lan4), netip.MustParsePrefix(s.lan6)); err != nil {
-			return err
-		}
-		s.file = filepath.Join(d.dir, s.name+".toml")
-		s.socket = filepath.Join(d.dir, s.name+".sock")
-		text := s.configuration(d.sites[1-i], secret)
-		if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
-			return err
-		}
-		d.tell("\n--- %s.toml\n%s", s.name, text)
 	}
 	return nil
 }
 
-func (s *site) configuration(other *site, secret string) string {
-	return fmt.Sprintf(`[node]
+// addresses gives the host of a site its addresses.
+func (s *site) addresses(device string) error {
+	return s.host.Addr(device, netip.MustParsePrefix(s.host4), netip.MustParsePrefix(s.host6))
+}
+
+// configure writes the configuration of both routers, of which session returns what
+// follows the tunnel's keys.
+func (d *demo) configure(session func(i int, s *site) string) error {
+	secret := rand.Text()
+	for i, s := range d.sites {
+		text := fmt.Sprintf(`[node]
 hostname  = %q
 router_id = %q
 control   = %q
@@ -182,45 +185,79 @@ local  = "%s:1701"
 peer   = "%s"
 secret = %q
 
-[tunnel.%s.session.office]
-tap    = "office0"
-bridge = "br-lan"
-`, s.name, s.underlay, s.socket, s.peer, s.tunnel, s.underlay, other.underlay, secret, s.peer)
+`, s.name, s.underlay, s.socket, s.peer, s.mode, s.underlay, d.sites[1-i].underlay, secret) + session(i, s)
+		if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		d.tell("\n--- %s.toml\n%s", s.name, text)
+	}
+	return nil
 }
 
-// start runs Spanwire in both routers.
-func (d *demo) start(context.Context) error {
-	capture, err := d.sites[0].router.Capture("wan")
-	if err != nil {
-		return err
-	}
-	d.capture = capture
-	for _, s := range d.sites {
-		s.log = new(syncBuffer)
+// start runs Spanwire in both routers, first in the one that is dialled, so that the
+// other one is answered at once.
+func (d *demo) start(ctx context.Context) error {
+	for _, s := range []*site{d.sites[1], d.sites[0]} {
 		s.process = exec.Command("/proc/self/exe", "run", "-c", s.file)
-		s.process.Stderr = s.log
+		s.process.Stderr = &s.log
 		if err := s.router.Start(s.process); err != nil {
+			return err
+		}
+		if err := s.await(ctx, "an answer to spanwire status", func(*api.Status) bool { return true }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// established waits until both ends have their session.
+func (d *demo) established(ctx context.Context) error {
+	for _, s := range d.sites {
+		if err := s.await(ctx, "its session", func(status *api.Status) bool {
+			for _, t := range status.Tunnels {
+				for _, p := range t.Sessions {
+					if p.Call == nil || p.Call.State != "established" {
+						return false
+					}
+				}
+			}
+			return len(status.Tunnels) > 0
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits until a site's status is as wanted.
+func (s *site) await(ctx context.Context, what string, wanted func(*api.Status) bool) error {
+	const limit = 10 * time.Second
+	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		status, err := api.Dial(s.socket).Status(ctx)
+		if err == nil && wanted(&status) {
+			return nil
+		}
+		if ctx.Err() != nil || time.Now().After(end) {
+			return errors.Join(fmt.Errorf("%s: no sight of %s within %v", s.name, what, limit), err)
+		}
+	}
+}
+
 // stop ends both processes as an administrator would.
 func (d *demo) stop() {
 	for _, s := range d.sites {
-		if s != nil && s.process != nil && s.process.Process != nil {
+		if s.process != nil && s.process.Process != nil {
 			s.process.Process.Signal(syscall.SIGTERM)
 			s.process.Wait()
 		}
 	}
 }
 
-// reach pings across and looks at what ARP found.
-func (d *demo) reach(context.Context) error {
+// reach pings the host of the second site from that of the first.
+func (d *demo) reach() error {
 	a, b := d.sites[0], d.sites[1]
 	d.tell("\n--- from the host in %s to the host in %s\n", a.name, b.name)
-	for _, prefix := range []string{b.lan4, b.lan6} {
+	for _, prefix := range []string{b.host4, b.host6} {
 		to := netip.MustParsePrefix(prefix).Addr()
 		var rtt time.Duration
 		err := a.host.Do(func() (err error) {
@@ -232,41 +269,43 @@ func (d *demo) reach(context.Context) error {
 		}
 		d.tell("ping %-16s answered in %v\n", to, rtt.Round(10*time.Microsecond))
 	}
-	return a.host.Do(func() error {
-		want := netip.MustParsePrefix(b.lan4).Addr()
-		neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
-		if err != nil {
-			return err
-		}
-		for _, n := range neighbours {
-			if n.IP.Equal(want.AsSlice()) && n.HardwareAddr != nil {
-				d.tell("ARP  %-16s is at %s, in the other site\n", want, n.HardwareAddr)
-				return nil
-			}
-		}
-		return fmt.Errorf("ARP: %s has no neighbour entry for %s", a.name, want)
-	})
+	return nil
 }
 
-// wire shows what crossed the network between.
-func (d *demo) wire(context.Context) error {
-	defer d.capture.Close()
-	d.tell("\n--- on the network between\n")
-	shown := 0
-	for end := time.Now().Add(2 * time.Second); shown < 16 && time.Now().Before(end); {
-		frame, at, err := d.capture.Next(end)
+// A sight is a frame that was seen somewhere.
+type sight struct {
+	at    time.Time
+	place string
+	line  string // what it was
+}
+
+// drain returns what a capture has heard until now of what decode knows.
+func drain(c *netlab.Capture, place string, decode func([]byte) (string, bool)) (all []sight) {
+	for end := time.Now().Add(200 * time.Millisecond); ; {
+		frame, at, err := c.Next(end)
 		if err != nil {
-			break
+			return all
 		}
-		if line, ok := decode(frame, cookie.DefaultSize); ok {
-			d.tell("%s %s\n", at.Format("15:04:05.000000"), line)
-			shown++
+		if line, ok := decode(frame); ok {
+			all = append(all, sight{at, place, line})
 		}
 	}
-	if shown == 0 {
-		return errors.New("no L2TPv3 frame was seen on the network")
+}
+
+// list prints what was seen, in its order.
+func (d *demo) list(all []sight) {
+	slices.SortStableFunc(all, func(a, b sight) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
+	width := 0
+	for _, s := range all {
+		width = max(width, len(s.place))
 	}
-	return nil
+	for _, s := range all {
+		place := ""
+		if width > 0 {
+			place = fmt.Sprintf("%-*s  ", width, s.place)
+		}
+		d.tell("%s %s%s\n", s.at.Format("15:04:05.000000"), place, s.line)
+	}
 }
 
 // status asks both ends.
@@ -282,35 +321,6 @@ func (d *demo) status(ctx context.Context) error {
 			d.tell("%s\n", lines.Text())
 		}
 	}
-	return nil
-}
-
-// throughput fills one TCP connection from host to host for two seconds.
-func (d *demo) throughput(context.Context) error {
-	a, b := d.sites[0], d.sites[1]
-	to := net.JoinHostPort(netip.MustParsePrefix(b.lan4).Addr().String(), "5001")
-	var l net.Listener
-	err := b.host.Do(func() (err error) {
-		l, err = net.Listen("tcp4", to)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
-	sent := make(chan error, 1)
-	go func() {
-		sent <- a.host.Do(func() error { return transmit(to, 2*time.Second) })
-	}()
-	rate, err := receive(l)
-	if err := errors.Join(err, <-sent); err != nil {
-		return err
-	}
-	if rate == 0 {
-		return errors.New("throughput: nothing came through")
-	}
-	d.tell("\n--- throughput, host to host, one TCP connection for 2 s: %.2f Gbit/s\n", rate*8/1e9)
 	return nil
 }
 

@@ -14,6 +14,9 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
+// errNoAnswer is of a ping that was not answered.
+var errNoAnswer = errors.New("no answer")
+
 // ping sends echo requests to an address until one is answered, and returns how
 // long the answer took.
 func ping(to netip.Addr, limit time.Duration) (time.Duration, error) {
@@ -59,7 +62,7 @@ func ping(to netip.Addr, limit time.Duration) (time.Duration, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("ping %s: no answer within %v", to, limit)
+	return 0, fmt.Errorf("ping %s: %w within %v", to, errNoAnswer, limit)
 }
 
 const loadBlock = 128 << 10

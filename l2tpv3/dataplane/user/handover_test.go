@@ -300,8 +300,8 @@ func TestPathsLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	users := func() (n int) {
-		for _, s := range e.plane.senders.conns {
-			n += s.users
+		for _, r := range e.plane.routes.ways {
+			n += r.users
 		}
 		return n
 	}
@@ -309,7 +309,7 @@ func TestPathsLeaveNothing(t *testing.T) {
 		e.reach(peer)
 		e.reach(peer)
 		e.link.SetPath(other.conn, path)
-		if n, conns := users(), len(e.plane.senders.conns); n != 1 || conns != 1 {
+		if n, conns := users(), len(e.plane.routes.conns); n != 1 || conns != 1 {
 			t.Errorf("one Link counts as %d users of %d sockets, want 1 of 1", n, conns)
 		}
 	}
@@ -319,7 +319,7 @@ func TestPathsLeaveNothing(t *testing.T) {
 	var link dataplane.Link = e.link
 	link.Close()
 	link.Close()
-	if n := len(e.plane.senders.conns); n != 0 {
+	if n := len(e.plane.routes.conns); n != 0 {
 		t.Errorf("senders of %d sockets are kept for no Link", n)
 	}
 }

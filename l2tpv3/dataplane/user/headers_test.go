@@ -39,6 +39,7 @@ func sentTo(t *testing.T, edit func(p *dataplane.Params), frame []byte) []byte {
 
 var (
 	ipFrame  = append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45}, make([]byte, 45)...)
+	tagged   = append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 7, 0x08, 0x00, 0x45}, make([]byte, 45)...)
 	arpFrame = append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x06, 0}, make([]byte, 45)...)
 )
 
@@ -97,11 +98,23 @@ func TestSequencingLevels(t *testing.T) {
 		// implementation is unable to perform such classification within L2 frames,
 		// all packets MUST be provided with sequence numbers (essentially falling
 		// back to a Data Sequencing Level of 2)."
-		{"level 1, not to be classified", pseudowire.NonIPSequencing, pseudowire.HDLC, ipFrame, true},
+		{"level 1, not to be classified", pseudowire.NonIPSequencing, 0x000a, ipFrame, true},
+		{"level 1, not to be classified as HDLC", pseudowire.NonIPSequencing, pseudowire.HDLC, ipFrame, true},
+		{"level 1, compressed PPP", pseudowire.NonIPSequencing, pseudowire.PPP, []byte{0xff, 0x03, 0, 0xfd, 0x90}, true},
+		{"level 1, IP in a VLAN", pseudowire.NonIPSequencing, pseudowire.EthernetVLAN, tagged, false},
+		{"level 1, IP in Frame Relay", pseudowire.NonIPSequencing, pseudowire.FrameRelay, []byte{0x18, 0x41, 0x03, 0xcc, 0x45}, false},
+		// "a PPP control packet or NETBIOS frame encapsulated by Frame Relay before
+		// being tunneled"
+		{"level 1, NetBIOS in Frame Relay", pseudowire.NonIPSequencing, pseudowire.FrameRelay, []byte{0x18, 0x41, 0x03, 0x08, 0x4c, 0x80, 0xf0}, true},
+		{"level 1, IP in HDLC", pseudowire.NonIPSequencing, pseudowire.HDLC, []byte{0x0f, 0x00, 0x08, 0x00, 0x45}, false},
+		{"level 1, keepalive in HDLC", pseudowire.NonIPSequencing, pseudowire.HDLC, []byte{0x8f, 0x00, 0x80, 0x35, 0x00}, true},
+		{"level 1, IP in PPP", pseudowire.NonIPSequencing, pseudowire.PPP, []byte{0xff, 0x03, 0, 0x21, 0x45}, false},
+		{"level 1, LCP", pseudowire.NonIPSequencing, pseudowire.PPP, []byte{0xff, 0x03, 0xc0, 0x21, 0x09}, true},
 		// RFC 3931 section 5.4.4: "If a Data Sequencing Level of 2 is specified, all
 		// traffic MUST be sequenced."
 		{"level 2, IP", pseudowire.AllSequencing, pseudowire.Ethernet, ipFrame, true},
 		{"level 2, ARP", pseudowire.AllSequencing, pseudowire.Ethernet, arpFrame, true},
+		{"level 2, IP in PPP", pseudowire.AllSequencing, pseudowire.PPP, []byte{0xff, 0x03, 0, 0x21, 0x45}, true},
 	} {
 		got := sentTo(t, func(p *dataplane.Params) {
 			p.Pseudowire, p.PeerSublayer, p.PeerSequencing = v.kind, pseudowire.DefaultSublayer, v.level

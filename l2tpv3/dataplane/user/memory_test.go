@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
@@ -86,4 +87,21 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// TestLinesOfTheCache wants what frames touch of a Link to be a line of the
+// processor's cache each way, wherever Links come to lie.
+func TestLinesOfTheCache(t *testing.T) {
+	plane := New()
+	for id := range uint32(100) {
+		opened, err := plane.Open(dataplane.Params{SessionID: id + 1, PeerSessionID: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := opened.(*Link)
+		size, start, in := unsafe.Sizeof(*l), uintptr(unsafe.Pointer(l)), unsafe.Offsetof(l.in)
+		if size != 2*cacheLine || start%cacheLine != 0 || in != cacheLine {
+			t.Fatalf("a Link of %d octets, %d off a line, what is for receiving at %d; want %d, 0 and %d", size, start%cacheLine, in, 2*cacheLine, cacheLine)
+		}
+	}
 }

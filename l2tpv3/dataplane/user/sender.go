@@ -1,8 +1,6 @@
 package user
 
 import (
-	"sync"
-
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire/gso"
@@ -23,35 +21,5 @@ type sender struct {
 // spares are the senders of one Conn that no one uses now, whichever Link sends.
 type spares struct {
 	pool.Pool[sender]
-	users int // Links, under the lock of senders
-}
-
-// senders has the spares of each Conn, as long as a Link uses it.
-type senders struct {
-	mu    sync.Mutex
-	conns map[*transport.Conn]*spares
-}
-
-func (p *senders) acquire(conn *transport.Conn) *spares {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.conns[conn]
-	if s == nil {
-		if p.conns == nil {
-			p.conns = make(map[*transport.Conn]*spares)
-		}
-		s = new(spares)
-		p.conns[conn] = s
-	}
-	s.users++
-	return s
-}
-
-func (p *senders) release(conn *transport.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.conns[conn]
-	if s.users--; s.users == 0 {
-		delete(p.conns, conn)
-	}
+	routes int // that use the Conn, under the lock of routes
 }

@@ -93,19 +93,20 @@ type held struct {
 	buf  []byte // Headroom and the frame; kept for the next one
 	n    uint32
 	full bool
+	dscp pseudowire.DSCP // received
 }
 
 var headroom [pseudowire.Headroom]byte
 
 // put copies the frame with the number n onto the shelf, and reports false if it
 // is there already.
-func (h *shelf) put(n uint32, frame []byte) bool {
+func (h *shelf) put(n uint32, f pseudowire.Frame) bool {
 	s := &h.slots[n%heldFrames]
 	if s.full {
 		return false
 	}
-	s.buf = append(append(s.buf[:0], headroom[:]...), frame...)
-	s.n, s.full = n, true
+	s.buf = append(append(s.buf[:0], headroom[:]...), f.Bytes()...)
+	s.n, s.full, s.dscp = n, true, f.ReceivedDSCP
 	h.count++
 	return true
 }
@@ -119,7 +120,9 @@ func (h *shelf) take(n uint32) (pseudowire.Frame, bool) {
 	}
 	s.full = false
 	h.count--
-	return pseudowire.NewFrame(s.buf, pseudowire.Headroom), true
+	f := pseudowire.NewFrame(s.buf, pseudowire.Headroom)
+	f.ReceivedDSCP = s.dscp
+	return f, true
 }
 
 // gap returns how many numbers from the expected one on are missing before the

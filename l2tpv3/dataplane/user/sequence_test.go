@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"spanwire/l2tpv3/wire"
+	"spanwire/pseudowire"
 )
 
 // TestJudge takes numbers in the order in which they come and says what becomes
@@ -81,7 +82,7 @@ func TestJudgeNeverGoesBack(t *testing.T) {
 
 func TestShelf(t *testing.T) {
 	var h shelf
-	frame := bytes.Repeat([]byte{0xab}, 100)
+	frame := pseudowire.NewFrame(bytes.Repeat([]byte{0xab}, 100), 0)
 	if !h.put(7, frame) || h.put(7, frame) {
 		t.Error("put 7 twice: want true, then false for the duplicate")
 	}
@@ -92,7 +93,7 @@ func TestShelf(t *testing.T) {
 		t.Error("take of a number that shares the slot: want none")
 	}
 	f, ok := h.take(7)
-	if !ok || !bytes.Equal(f.Bytes(), frame) || f.Headroom() == 0 {
+	if !ok || !bytes.Equal(f.Bytes(), frame.Bytes()) || f.Headroom() == 0 {
 		t.Errorf("take 7: %v, %d octets, headroom %d", ok, f.Len(), f.Headroom())
 	}
 	h.put(3, frame)

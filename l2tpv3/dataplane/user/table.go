@@ -11,11 +11,18 @@ import (
 // goroutines, while one at a time changes it: open addressing over slots that
 // are swapped whole, linear probing, at most half of them in use.
 type table struct {
-	slots atomic.Pointer[[]atomic.Pointer[Link]]
+	slots atomic.Pointer[[]slot]
 
 	mu   sync.Mutex // for writers
 	live int
 	used int // live and deleted
+}
+
+// A slot has the Session ID beside the Link, so that passing over it touches
+// nothing else. Its ID is written once, before the Link.
+type slot struct {
+	link atomic.Pointer[Link]
+	id   uint32
 }
 
 // deleted stands in a slot whose Link is gone, so that probing goes on past it.
@@ -34,11 +41,11 @@ func (t *table) lookup(id uint32) *Link {
 	}
 	slots := *s
 	for i := slotOf(id, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
-		l := slots[i].Load()
+		l := slots[i].link.Load()
 		if l == nil {
 			return nil
 		}
-		if l != deleted && l.params.SessionID == id {
+		if slots[i].id == id && l != deleted {
 			return l
 		}
 	}
@@ -64,28 +71,28 @@ func (t *table) remove(l *Link) {
 	defer t.mu.Unlock()
 	slots := *t.slots.Load()
 	for i := slotOf(l.params.SessionID, len(slots)); ; i = (i + 1) & (len(slots) - 1) {
-		switch slots[i].Load() {
+		switch slots[i].link.Load() {
 		case nil:
 			return
 		case l:
-			slots[i].Store(deleted)
+			slots[i].link.Store(deleted)
 			t.live--
 			return
 		}
 	}
 }
 
-// resize puts the live Links into new slots, of which they fill a quarter to an
-// eighth. Readers stay in the old ones, which do not change any more.
+// resize puts the live Links into new slots, of which they fill a third to a
+// sixth. Readers stay in the old ones, which do not change any more.
 func (t *table) resize() {
 	n := 16
-	for n < 4*(t.live+1) {
+	for n < 3*(t.live+1) {
 		n *= 2
 	}
-	slots := make([]atomic.Pointer[Link], n)
+	slots := make([]slot, n)
 	if old := t.slots.Load(); old != nil {
 		for i := range *old {
-			if l := (*old)[i].Load(); l != nil && l != deleted {
+			if l := (*old)[i].link.Load(); l != nil && l != deleted {
 				put(slots, l)
 			}
 		}
@@ -94,10 +101,11 @@ func (t *table) resize() {
 	t.slots.Store(&slots)
 }
 
-func put(slots []atomic.Pointer[Link], l *Link) {
+func put(slots []slot, l *Link) {
 	i := slotOf(l.params.SessionID, len(slots))
-	for slots[i].Load() != nil {
+	for slots[i].link.Load() != nil {
 		i = (i + 1) & (len(slots) - 1)
 	}
-	slots[i].Store(l)
+	slots[i].id = l.params.SessionID
+	slots[i].link.Store(l)
 }

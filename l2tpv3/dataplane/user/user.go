@@ -10,12 +10,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spanwire/cookie"
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
+	"spanwire/pseudowire/framerelay"
 	"spanwire/pseudowire/gso"
+	"spanwire/pseudowire/hdlc"
+	"spanwire/pseudowire/ppp"
 )
 
 const (
@@ -32,9 +36,9 @@ const (
 
 // A Plane is a dataplane.Plane.
 type Plane struct {
-	table   table
-	senders senders
-	drops   drops // of what belongs to no session
+	table  table
+	routes routes
+	drops  drops // of what belongs to no session
 }
 
 // New returns a plane without sessions.
@@ -64,45 +68,67 @@ func (d *drops) load() (n [pseudowire.Drops]uint64) {
 
 // A Link is one session. There may be many thousands that carry nothing: what
 // only frames need comes from the Plane while they are sent, and from the
-// Receiver while they are received.
+// Receiver while they are received. And where thousands do carry something, each
+// has left the processor's cache when its next frame comes: what a frame touches of
+// a Link is one line of the cache, which leads to nothing else that is the Link's
+// alone.
 type Link struct {
-	plane      *Plane
-	params     dataplane.Params
-	route      atomic.Pointer[route]
-	deliver    atomic.Pointer[func([]pseudowire.Frame) int] // nil: nowhere
-	delivering atomic.Int32                                 // calls of deliver that run
+	out outbound
+	*rest
+	in inbound
+}
+
+// cacheLine is the octets of a line of the processor's cache. A Link is two of them,
+// as the memory allocator keeps them whole: for sending with the pointer to the
+// rest, and for receiving.
+const cacheLine = 64
+
+// A rest is what frames do not need of a Link, unless they are in sequence or are
+// dropped.
+type rest struct {
+	plane  *Plane
+	params dataplane.Params
+	isIP   func(frame []byte) bool // of what is sent without a number; nil: nothing is
 
 	mu     sync.Mutex // for SetPath, Attach and Close
 	closed bool
 
-	// Sending.
-	next               atomic.Uint32 // the next sequence number
-	txPackets, txBytes atomic.Uint64
-
-	// Receiving.
-	rxPackets, rxBytes, rxOOS, rxReordered, rxLost atomic.Uint64
-	lastReceived                                   atomic.Int64 // Unix nanoseconds
-	misread                                        atomic.Int32 // frames in a row that make sense only 4 octets off
+	order                      atomic.Pointer[order] // nil: what is received has none
+	rxOOS, rxReordered, rxLost atomic.Uint64
 
 	drops drops
 }
 
-// A route is how a Link reaches its peer. It does not change once it is stored.
-type route struct {
-	conn    *transport.Conn
-	path    *transport.Path
-	peer    netip.AddrPort
-	follow  bool // the socket is bound to no address: answer from the one addressed
-	header  []byte
-	spares  *spares // the Conn's
-	inbound *inbound
+// An outbound is what sending a frame touches of a Link.
+type outbound struct {
+	route          atomic.Pointer[route] // nil: none
+	packets, bytes atomic.Uint64
+	next           atomic.Uint32 // the next sequence number
+	numbered       bool          // what is sent, unless isIP says otherwise
+	headerLen      uint8
+	header         [wire.MaxDataHeaderLen]byte // as it is over UDP
 }
 
-// An inbound is the receiving half of a Link over one Conn, touched by the one
-// goroutine that reads it. A Link that moves to another Conn begins a new one.
+// An inbound is what receiving a frame touches of a Link.
 type inbound struct {
+	route          atomic.Pointer[route]                        // outbound's
+	deliver        atomic.Pointer[func([]pseudowire.Frame) int] // nil: nowhere
+	packets, bytes atomic.Uint64
+	lastReceived   atomic.Int64  // Unix nanoseconds
+	delivering     atomic.Int32  // calls of deliver that run
+	misread        atomic.Int32  // frames in a row that make sense only 4 octets off
+	place          atomic.Uint32 // among what is pending at a Receiver, if anything is
+	cookie         cookie.Cookie
+	sublayer       uint8 // octets
+	ethernet       bool
+}
+
+// An order is what is known of the sequence of a Link's frames over one Conn,
+// touched by the one goroutine that reads it. A Link that moves to another Conn
+// begins a new one.
+type order struct {
 	link     *Link
-	pending  []pseudowire.Frame // judged good in this batch; nil: none
+	conn     *transport.Conn
 	sequence sequence
 	shelf    *shelf // nil: nothing is held
 	holding  bool   // in the Receiver's list of those
@@ -113,7 +139,15 @@ func (p *Plane) Open(params dataplane.Params) (dataplane.Link, error) {
 	if err := params.Check(); err != nil {
 		return nil, err
 	}
-	l := &Link{plane: p, params: params}
+	l := &Link{rest: &rest{plane: p, params: params}}
+	if params.PeerSequencing == pseudowire.NonIPSequencing {
+		l.isIP = isIP(params.Pseudowire)
+	}
+	ethernet := params.Pseudowire == pseudowire.Ethernet || params.Pseudowire == pseudowire.EthernetVLAN
+	out, in := &l.out, &l.in
+	header := wire.AppendDataHeader(out.header[:0], wire.UDP, params.PeerSessionID, params.SendCookie, params.PeerSublayer)
+	out.headerLen, out.numbered = uint8(len(header)), params.PeerSequencing != pseudowire.NoSequencing
+	in.cookie, in.sublayer, in.ethernet = params.ReceiveCookie, uint8(params.Sublayer.Len()), ethernet
 	if err := p.table.insert(l); err != nil {
 		return nil, err
 	}
@@ -125,10 +159,10 @@ func (l *Link) Attach(deliver func([]pseudowire.Frame) int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if deliver == nil || l.closed {
-		l.deliver.Store(nil)
+		l.in.deliver.Store(nil)
 		return
 	}
-	l.deliver.Store(&deliver)
+	l.in.deliver.Store(&deliver)
 }
 
 // SetPath implements dataplane.Link.
@@ -139,28 +173,18 @@ func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
 		l.enter(nil)
 		return
 	}
-	c := conn.Config()
-	r := &route{
-		conn:   conn,
-		path:   path,
-		peer:   path.Peer(),
-		follow: c.Local.Addr().IsUnspecified(),
-		header: wire.AppendDataHeader(nil, c.Encap, l.params.PeerSessionID, l.params.SendCookie, l.params.PeerSublayer),
-		spares: l.plane.senders.acquire(conn),
+	if o := l.order.Load(); l.params.Sequencing != pseudowire.NoSequencing && (o == nil || o.conn != conn) {
+		l.order.Store(&order{link: l, conn: conn})
 	}
-	if former := l.route.Load(); former != nil && former.conn == conn {
-		r.inbound = former.inbound
-	} else {
-		r.inbound = &inbound{link: l}
-	}
-	l.enter(r)
+	l.enter(l.plane.routes.acquire(conn, path))
 }
 
-// enter has the Link take a route instead of its former one, in one step, so that
-// no frame falls between the two.
+// enter has the Link take a route instead of its former one, each way in one step,
+// so that no frame falls between the two.
 func (l *Link) enter(r *route) {
-	if former := l.route.Swap(r); former != nil {
-		l.plane.senders.release(former.conn)
+	l.in.route.Store(r)
+	if former := l.out.route.Swap(r); former != nil {
+		l.plane.routes.release(former)
 	}
 }
 
@@ -170,17 +194,17 @@ func (l *Link) Close() {
 	l.mu.Lock()
 	l.closed = true
 	l.enter(nil)
-	l.deliver.Store(nil)
+	l.in.deliver.Store(nil)
 	l.mu.Unlock()
 	// Whoever counts itself as delivering from now on finds no deliver.
-	for l.delivering.Load() > 0 {
+	for l.in.delivering.Load() > 0 {
 		time.Sleep(50 * time.Microsecond)
 	}
 }
 
 // Send implements dataplane.Link.
 func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
-	r := l.route.Load()
+	r := l.out.route.Load()
 	if r == nil {
 		l.drops.add(pseudowire.DropNoPeer, len(frames))
 		return 0
@@ -201,7 +225,7 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 				continue
 			}
 		}
-		s.packets[s.n] = l.encapsulate(r, f, &s.heads[s.n])
+		l.encapsulate(r, f, &s.packets[s.n], &s.heads[s.n])
 		if s.n++; s.n == batch {
 			sent += l.flush(r, s)
 		}
@@ -218,15 +242,16 @@ func (l *Link) cut(r *route, s *sender, f pseudowire.Frame) (sent int) {
 		l.drops.add(pseudowire.DropMalformed, 1)
 		return 0
 	}
-	numbered := l.params.PeerSequencing != pseudowire.NoSequencing && l.sequenced(f)
-	n := len(r.header)
+	numbered := l.sequenced(f)
+	header := l.out.before(r)
+	n := len(header)
 	for s.cutter.Count() > 0 {
-		h := append(s.heads[s.n][:0], r.header...)
+		h := append(s.heads[s.n][:0], header...)
 		if numbered {
-			wire.PutSequence(h[n-4:], l.next.Add(1)-1)
+			wire.PutSequence(h[n-4:], l.out.next.Add(1)-1)
 		}
 		h, payload, _ := s.cutter.Next(h)
-		s.packets[s.n] = transport.Packet{Head: h, Body: payload}
+		s.packets[s.n] = transport.Packet{Head: h, Body: payload, DSCP: f.SendDSCP}
 		if s.n++; s.n == batch {
 			sent += l.flush(r, s)
 		}
@@ -246,11 +271,12 @@ func (l *Link) flush(r *route, s *sender) int {
 	return result.Packets
 }
 
-// encapsulate puts the session's header in front of a frame: into its headroom
-// or, where that is too small, into head.
-func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) transport.Packet {
-	n := len(r.header)
-	var p transport.Packet
+// encapsulate makes p, which is empty, of a frame and the session's header in front
+// of it: in its headroom or, where that is too small, in head.
+func (l *Link) encapsulate(r *route, f pseudowire.Frame, p *transport.Packet, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) {
+	header := l.out.before(r)
+	n := len(header)
+	p.DSCP = f.SendDSCP
 	var h []byte
 	if f.Headroom() >= n {
 		p.Body = f.Prepend(n)
@@ -259,30 +285,41 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, head *[wire.MaxDataHead
 		h = head[:n]
 		p.Head, p.Body = h, f.Bytes()
 	}
-	copy(h, r.header)
-	if l.params.PeerSequencing != pseudowire.NoSequencing && l.sequenced(f) {
-		wire.PutSequence(h[n-4:], l.next.Add(1)-1)
+	copy(h, header)
+	if l.sequenced(f) {
+		wire.PutSequence(h[n-4:], l.out.next.Add(1)-1)
 	}
-	return p
 }
 
 // sequenced reports whether the frame carries a number. RFC 3931 section 5.4.4:
 // "if an implementation is unable to perform such classification within L2
 // frames, all packets MUST be provided with sequence numbers".
 func (l *Link) sequenced(f pseudowire.Frame) bool {
-	if l.params.PeerSequencing == pseudowire.NonIPSequencing && l.ethernet() {
-		return !ethernet.IsIP(f.Bytes())
-	}
-	return true
+	return l.out.numbered && (l.isIP == nil || !l.isIP(f.Bytes()))
 }
 
-func (l *Link) ethernet() bool {
-	return l.params.Pseudowire == pseudowire.Ethernet || l.params.Pseudowire == pseudowire.EthernetVLAN
+// isIP returns what tells the IP packets among the frames of a type, nil for a type
+// whose frames cannot be classified.
+func isIP(t pseudowire.Type) func(frame []byte) bool {
+	switch t {
+	case pseudowire.Ethernet, pseudowire.EthernetVLAN:
+		return ethernet.IsIP
+	case pseudowire.FrameRelay:
+		return framerelay.IsIP
+	case pseudowire.HDLC:
+		return hdlc.IsIP
+	case pseudowire.PPP:
+		return ppp.IsIP
+	}
+	return nil
 }
+
+// before returns the header that stands before the Link's frames on a route.
+func (o *outbound) before(r *route) []byte { return o.header[r.skip:o.headerLen] }
 
 func (l *Link) count(r *route, s transport.Sent) {
-	l.txPackets.Add(uint64(s.Packets))
-	l.txBytes.Add(uint64(s.Octets - s.Packets*len(r.header)))
+	l.out.packets.Add(uint64(s.Packets))
+	l.out.bytes.Add(uint64(s.Octets - s.Packets*len(l.out.before(r))))
 	if s.Err == nil {
 		return
 	}
@@ -296,11 +333,18 @@ func (l *Link) count(r *route, s transport.Sent) {
 type Receiver struct {
 	plane   *Plane
 	conn    *transport.Conn
-	touched []*inbound // with frames pending
-	holding []*inbound // with frames on the shelf
+	pending []*slab  // of one Link each, which knows its place
+	holding []*order // with frames on the shelf
 
-	slabs   [][]pseudowire.Frame // for what is pending, not in use
-	shelves []*shelf             // empty ones
+	slabs   []*slab  // not in use
+	shelves []*shelf // empty ones
+}
+
+// A slab is the frames of one Link that were judged good in this batch.
+type slab struct {
+	link   *Link
+	n      int
+	frames [batch]pseudowire.Frame
 }
 
 // NewReceiver implements dataplane.Plane.
@@ -322,91 +366,95 @@ func (r *Receiver) Receive(d *transport.Datagram, sessionID uint32) {
 }
 
 func (r *Receiver) judge(l *Link, d *transport.Datagram) pseudowire.Drop {
-	f, p := d.Frame, &l.params
-	if f.Len() < p.ReceiveCookie.Len()+p.Sublayer.Len() {
+	f, in := d.Frame, &l.in
+	sublayer := int(in.sublayer)
+	if f.Len() < in.cookie.Len()+sublayer {
 		return pseudowire.DropShort
 	}
-	if !p.ReceiveCookie.Match(f.Bytes()) {
+	if !in.cookie.Match(f.Bytes()) {
 		return pseudowire.DropCookie
 	}
-	route := l.route.Load()
+	route := in.route.Load()
 	if route == nil || route.conn != r.conn || route.peer != d.From {
 		return pseudowire.DropSource
 	}
 	if route.follow && route.path.Local() != d.To {
 		l.answerFrom(route, d.To)
 	}
-	in, f := route.inbound, f.Skip(p.ReceiveCookie.Len())
-	if p.Sublayer == pseudowire.NoSublayer {
-		return r.pend(in, f)
+	f = f.Skip(in.cookie.Len())
+	if sublayer == 0 {
+		return r.pend(l, f)
 	}
 	n, sequenced, _ := wire.Sequence(f.Bytes())
-	f = f.Skip(p.Sublayer.Len())
+	f = f.Skip(sublayer)
 	switch {
-	case p.Sequencing == pseudowire.NoSequencing:
+	case l.params.Sequencing == pseudowire.NoSequencing:
 		// RFC 3931 section 5.4.4: "If sequence numbers are sent, they will be
 		// ignored upon receipt."
-		return r.pend(in, f)
-	case !sequenced && p.Sequencing == pseudowire.AllSequencing:
+		return r.pend(l, f)
+	case !sequenced && l.params.Sequencing == pseudowire.AllSequencing:
 		return pseudowire.DropSequence
 	case !sequenced:
-		return r.pend(in, f)
+		return r.pend(l, f)
 	}
-	return r.sequence(in, f, n)
+	o := l.order.Load()
+	if o.conn != r.conn {
+		return pseudowire.DropSource // it has moved just now
+	}
+	return r.sequence(o, f, n)
 }
 
 // answerFrom makes what we send leave from the address that the peer sends to.
 func (l *Link) answerFrom(r *route, local netip.Addr) {
-	cfg := r.path.Config()
-	cfg.Local = local
-	path, err := r.conn.NewPath(cfg)
-	if err != nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.out.route.Load() != r {
 		return
 	}
-	next := *r
-	next.path = path
-	l.route.CompareAndSwap(r, &next)
+	if next, err := l.plane.routes.turn(r, local); err == nil {
+		l.enter(next)
+	}
 }
 
 // sequence delivers, holds or drops a frame by its number.
-func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowire.Drop {
-	l, hold := in.link, in.link.params.ReorderTimeout > 0
-	for in.shelf != nil && in.sequence.beyond(n) {
-		r.release(in, in.shelf.gap(in.sequence.expected)) // it has waited in vain
+func (r *Receiver) sequence(o *order, f pseudowire.Frame, n uint32) pseudowire.Drop {
+	l, hold := o.link, o.link.params.ReorderTimeout > 0
+	for o.shelf != nil && o.sequence.beyond(n) {
+		r.release(o, o.shelf.gap(o.sequence.expected)) // it has waited in vain
 	}
-	v, lost, oos := in.sequence.judge(n, hold)
+	v, lost, oos := o.sequence.judge(n, hold)
 	if oos {
 		l.rxOOS.Add(1)
 	}
 	if lost > 0 {
 		l.rxLost.Add(uint64(lost))
 	}
-	if v == old && len(in.pending) == 0 && l.silent() { // what pends came just now
-		in.sequence.accept(n)
+	if v == old && r.slabOf(l) == nil && l.silent() { // what pends came just now
+		o.sequence.accept(n)
 		v = inOrder
 	}
 	switch v {
 	case old:
 		return pseudowire.DropSequence
 	case early:
-		if in.shelf == nil {
-			in.shelf = r.takeShelf()
+		if o.shelf == nil {
+			o.shelf = r.takeShelf()
 		}
-		if !in.shelf.put(n, f.Bytes()) {
+		if !o.shelf.put(n, f) {
 			return pseudowire.DropSequence // a duplicate
 		}
-		if in.shelf.count == 1 {
-			in.shelf.until = time.Now().Add(l.params.ReorderTimeout)
+		if o.shelf.count == 1 {
+			o.shelf.until = time.Now().Add(l.params.ReorderTimeout)
 		}
-		if !in.holding {
-			in.holding = true
-			r.holding = append(r.holding, in)
+		if !o.holding {
+			o.holding = true
+			r.holding = append(r.holding, o)
 		}
 		return pseudowire.NotDropped
 	}
-	why := r.pend(in, f)
-	if in.shelf != nil {
-		r.release(in, 0)
+	why := r.pend(o.link, f)
+	if o.shelf != nil {
+		r.release(o, 0)
 	}
 	return why
 }
@@ -415,35 +463,37 @@ func (r *Receiver) sequence(in *inbound, f pseudowire.Frame, n uint32) pseudowir
 // late one: the peer has begun to count anew, or a long dropout hides how far it
 // has counted.
 func (l *Link) silent() bool {
-	return time.Now().UnixNano()-l.lastReceived.Load() > int64(resyncSilence)
+	return time.Now().UnixNano()-l.in.lastReceived.Load() > int64(resyncSilence)
 }
 
 // release delivers the held frames that are next, passing over up to skip numbers
 // in all that did not come. It flushes, for the memory of what it delivers is the
 // shelf's.
-func (r *Receiver) release(in *inbound, skip int) {
-	for in.shelf.count > 0 {
-		f, ok := in.shelf.take(in.sequence.expected)
+func (r *Receiver) release(o *order, skip int) {
+	for o.shelf.count > 0 {
+		f, ok := o.shelf.take(o.sequence.expected)
 		if !ok && skip == 0 {
 			break
 		}
-		in.sequence.accept(in.sequence.expected)
+		o.sequence.accept(o.sequence.expected)
 		if !ok {
 			skip--
-			in.link.rxLost.Add(1)
+			o.link.rxLost.Add(1)
 			continue
 		}
-		in.link.rxReordered.Add(1)
-		if why := r.pend(in, f); why != pseudowire.NotDropped {
-			in.link.drops.add(why, 1)
+		o.link.rxReordered.Add(1)
+		if why := r.pend(o.link, f); why != pseudowire.NotDropped {
+			o.link.drops.add(why, 1)
 		}
 	}
-	r.flush(in, time.Now())
-	if in.shelf.count == 0 {
+	if s := r.slabOf(o.link); s != nil {
+		s.flush(time.Now())
+	}
+	if o.shelf.count == 0 {
 		if len(r.shelves) < spareShelves {
-			r.shelves = append(r.shelves, in.shelf)
+			r.shelves = append(r.shelves, o.shelf)
 		}
-		in.shelf = nil
+		o.shelf = nil
 	}
 }
 
@@ -458,54 +508,66 @@ func (r *Receiver) takeShelf() (s *shelf) {
 }
 
 // pend puts a good frame among those that the next flush delivers.
-func (r *Receiver) pend(in *inbound, f pseudowire.Frame) pseudowire.Drop {
-	if in.link.ethernet() && f.Len() < ethernet.HeaderLen {
+func (r *Receiver) pend(l *Link, f pseudowire.Frame) pseudowire.Drop {
+	if l.in.ethernet && f.Len() < ethernet.HeaderLen {
 		return pseudowire.DropRunt
 	}
-	if len(in.pending) == batch {
-		r.flush(in, time.Now())
+	s := r.slabOf(l)
+	if s == nil {
+		s = r.takeSlab(l)
 	}
-	if in.pending == nil {
-		if len(r.touched) == manyLinks {
-			r.flushTouched(time.Now())
-		}
-		r.touched = append(r.touched, in)
-		in.pending = r.takeSlab()
+	s.frames[s.n] = f
+	if s.n++; s.n == batch {
+		s.flush(time.Now())
 	}
-	in.pending = append(in.pending, f)
 	return pseudowire.NotDropped
 }
 
-// takeSlab returns an empty slab.
-func (r *Receiver) takeSlab() (s []pseudowire.Frame) {
-	last := len(r.slabs) - 1
-	if last < 0 {
-		return make([]pseudowire.Frame, 0, batch)
+// slabOf returns where a Link's frames are pending, or were in this batch; nil:
+// nowhere.
+func (r *Receiver) slabOf(l *Link) *slab {
+	if i := int(l.in.place.Load()); i < len(r.pending) && r.pending[i].link == l {
+		return r.pending[i]
 	}
-	s, r.slabs = r.slabs[last], r.slabs[:last]
+	return nil
+}
+
+// takeSlab gives a Link an empty slab.
+func (r *Receiver) takeSlab(l *Link) (s *slab) {
+	if len(r.pending) == manyLinks {
+		r.flushPending(time.Now())
+	}
+	if last := len(r.slabs) - 1; last < 0 {
+		s = new(slab)
+	} else {
+		s, r.slabs = r.slabs[last], r.slabs[:last]
+	}
+	s.link = l
+	l.in.place.Store(uint32(len(r.pending)))
+	r.pending = append(r.pending, s)
 	return s
 }
 
 // Flush implements dataplane.Receiver.
 func (r *Receiver) Flush(now time.Time) (next time.Time) {
-	r.flushTouched(now)
+	r.flushPending(now)
 	waiting := r.holding[:0]
-	for _, in := range r.holding {
-		if in.shelf != nil && !now.Before(in.shelf.until) {
+	for _, o := range r.holding {
+		if o.shelf != nil && !now.Before(o.shelf.until) {
 			// Give up the numbers before the first held frame; what is still
 			// held after it waits from now.
-			r.release(in, in.shelf.gap(in.sequence.expected))
-			if in.shelf != nil {
-				in.shelf.until = now.Add(in.link.params.ReorderTimeout)
+			r.release(o, o.shelf.gap(o.sequence.expected))
+			if o.shelf != nil {
+				o.shelf.until = now.Add(o.link.params.ReorderTimeout)
 			}
 		}
-		if in.shelf == nil {
-			in.holding = false
+		if o.shelf == nil {
+			o.holding = false
 			continue
 		}
-		waiting = append(waiting, in)
-		if next.IsZero() || in.shelf.until.Before(next) {
-			next = in.shelf.until
+		waiting = append(waiting, o)
+		if next.IsZero() || o.shelf.until.Before(next) {
+			next = o.shelf.until
 		}
 	}
 	clear(r.holding[len(waiting):])
@@ -513,48 +575,49 @@ func (r *Receiver) Flush(now time.Time) (next time.Time) {
 	return next
 }
 
-func (r *Receiver) flushTouched(now time.Time) {
-	for _, in := range r.touched {
-		r.flush(in, now)
+func (r *Receiver) flushPending(now time.Time) {
+	for _, s := range r.pending {
+		s.flush(now)
+		s.link = nil
 	}
-	clear(r.touched)
-	r.touched = r.touched[:0]
+	r.slabs = append(r.slabs, r.pending...)
+	clear(r.pending)
+	r.pending = r.pending[:0]
 }
 
 // flush delivers what is pending.
-func (r *Receiver) flush(in *inbound, now time.Time) {
-	if in.pending == nil {
+func (s *slab) flush(now time.Time) {
+	if s.n == 0 {
 		return
 	}
-	l := in.link
-	if l.ethernet() {
-		l.suspect(in.pending[0])
+	l, frames := s.link, s.frames[:s.n]
+	if l.in.ethernet {
+		l.suspect(frames[0])
 	}
 	octets := 0
-	for i := range in.pending {
-		octets += in.pending[i].Len()
+	for i := range frames {
+		octets += frames[i].Len()
 	}
-	l.rxPackets.Add(uint64(len(in.pending)))
-	l.rxBytes.Add(uint64(octets))
-	l.lastReceived.Store(now.UnixNano())
+	l.in.packets.Add(uint64(len(frames)))
+	l.in.bytes.Add(uint64(octets))
+	l.in.lastReceived.Store(now.UnixNano())
 	// Close relies on this order: first count, then look.
-	l.delivering.Add(1)
-	if deliver := l.deliver.Load(); deliver == nil {
-		l.drops.add(pseudowire.DropDetached, len(in.pending))
-	} else {
-		l.drops.add(pseudowire.DropPortWrite, len(in.pending)-(*deliver)(in.pending))
+	l.in.delivering.Add(1)
+	if deliver := l.in.deliver.Load(); deliver == nil {
+		l.drops.add(pseudowire.DropDetached, len(frames))
+	} else if taken := (*deliver)(frames); taken < len(frames) {
+		l.drops.add(pseudowire.DropPortWrite, len(frames)-taken)
 	}
-	l.delivering.Add(-1)
-	r.slabs = append(r.slabs, in.pending[:0])
-	in.pending = nil
+	l.in.delivering.Add(-1)
+	s.n = 0
 }
 
 // suspect looks whether a frame makes sense only four octets off: then one side
 // has a sublayer and the other has none.
 func (l *Link) suspect(f pseudowire.Frame) {
 	if ethernet.Plausible(f.Bytes()) {
-		if l.misread.Load() != 0 {
-			l.misread.Store(0)
+		if l.in.misread.Load() != 0 {
+			l.in.misread.Store(0)
 		}
 		return
 	}
@@ -567,24 +630,24 @@ func (l *Link) suspect(f pseudowire.Frame) {
 		shifted = f.Prepend(off)
 	}
 	if ethernet.Plausible(shifted) {
-		l.misread.Add(1)
+		l.in.misread.Add(1)
 	}
 }
 
 // Stats implements dataplane.Link.
 func (l *Link) Stats() dataplane.Stats {
 	s := dataplane.Stats{
-		TxPackets:    l.txPackets.Load(),
-		TxBytes:      l.txBytes.Load(),
-		RxPackets:    l.rxPackets.Load(),
-		RxBytes:      l.rxBytes.Load(),
+		TxPackets:    l.out.packets.Load(),
+		TxBytes:      l.out.bytes.Load(),
+		RxPackets:    l.in.packets.Load(),
+		RxBytes:      l.in.bytes.Load(),
 		RxOOSPackets: l.rxOOS.Load(),
 		RxReordered:  l.rxReordered.Load(),
 		RxLost:       l.rxLost.Load(),
 		Drops:        l.drops.load(),
-		Misread:      l.misread.Load() >= misreadFrames,
+		Misread:      l.in.misread.Load() >= misreadFrames,
 	}
-	if t := l.lastReceived.Load(); t != 0 {
+	if t := l.in.lastReceived.Load(); t != 0 {
 		s.LastReceived = time.Unix(0, t)
 	}
 	return s

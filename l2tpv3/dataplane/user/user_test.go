@@ -432,8 +432,16 @@ func TestTable(t *testing.T) {
 }
 
 func TestNothingIsAllocated(t *testing.T) {
+	for _, level := range []pseudowire.Sequencing{pseudowire.NonIPSequencing, pseudowire.AllSequencing} {
+		for _, kind := range []pseudowire.Type{pseudowire.Ethernet, pseudowire.FrameRelay, pseudowire.HDLC, pseudowire.PPP} {
+			nothingIsAllocated(t, kind, level)
+		}
+	}
+}
+
+func nothingIsAllocated(t *testing.T, kind pseudowire.Type, level pseudowire.Sequencing) {
 	p := params(t)
-	p.PeerSublayer, p.PeerSequencing = pseudowire.DefaultSublayer, pseudowire.AllSequencing
+	p.Pseudowire, p.PeerSublayer, p.PeerSequencing = kind, pseudowire.DefaultSublayer, level
 	a, b := newEnd(t, "127.0.0.1:0", p), newEnd(t, "127.0.0.2:0", mirror(p))
 	a.reach(b.conn.LocalAddr())
 	b.reach(a.conn.LocalAddr())
@@ -444,7 +452,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		b.take(len(send))
 	})
 	if n != 0 {
-		t.Errorf("%v allocations for 64 frames sent and received, want 0", n)
+		t.Errorf("%v, sequencing %v: %v allocations for 64 frames sent and received, want 0", kind, level, n)
 	}
 }
 
