@@ -29,8 +29,8 @@ test: test-packages ## Run all tests, with the race detector where it counts, an
 	$(SUDO) $(GO) test -count=1 ./...
 	$(SUDO) $(GO) test -count=1 -race ./bridge/... ./cmd/... ./config/... ./cookie/... ./l2tpv3/... ./pseudowire/...
 
-simulate: ## Play every scenario of the control protocol with SEEDS (10000) seeds
-	$(GO) test -count=1 -timeout 60m -v -run '^TestSim$$' ./l2tpv3/control -seeds $(SEEDS)
+simulate: ## Play every scenario of the control protocols with SEEDS (10000) seeds
+	$(GO) test -count=1 -timeout 60m -v -run '^TestSim$$' ./l2tpv3/control ./l2tpv3/l2tpv2 -seeds $(SEEDS)
 
 soak: ## Have two hosts talk for SOAK (10m) amid troubles of all kinds, and check every octet
 	$(SUDO) nice -n 10 $(GO) run ./testbed/soak -length $(SOAK)

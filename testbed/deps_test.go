@@ -43,6 +43,7 @@ var house = plan{
 		"spanwire/pseudowire/ppp/radius":   2,
 		"spanwire/l2tpv3/wire":             1,
 		"spanwire/l2tpv3/control":          2,
+		"spanwire/l2tpv3/l2tpv2":           2,
 		"spanwire/bridge":                  2,
 		"spanwire/bridge/vnet":             2,
 		"spanwire/l2tpv3/transport":        2,
@@ -83,7 +84,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/l2tpv3/l2tpv2", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.

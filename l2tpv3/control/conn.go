@@ -19,6 +19,7 @@ type conn struct {
 
 	id, peerID uint32
 	dialled    bool
+	offered    bool // its SCCRQ is one for L2TPv2 too
 	state      State
 	since      time.Time
 	at         Address
@@ -163,7 +164,7 @@ func (c *conn) do(now time.Time, e event, r wire.Result) {
 	switch s.action {
 	case none, impossible:
 	case sendSCCRQ:
-		c.send(now, &wire.SCCRQ{LCCE: c.lcceAVPs(), TieBreaker: c.tie})
+		c.sendRequest(now)
 		c.emit(Event{Kind: TunnelDialing})
 	case sendSCCRP:
 		c.send(now, &wire.SCCRP{LCCE: c.lcceAVPs()})
@@ -197,6 +198,24 @@ func (c *conn) do(now time.Time, e event, r wire.Result) {
 			return
 		}
 	}
+	c.lcce.wake(c)
+}
+
+// sendRequest sends an SCCRQ, which may be one for both versions.
+func (c *conn) sendRequest(now time.Time) {
+	l := c.lcceAVPs()
+	var v2 *wire.SCCRQV2
+	if c.cfg.Offer != nil {
+		v2 = c.cfg.Offer(now)
+	}
+	if v2 == nil {
+		c.send(now, &wire.SCCRQ{LCCE: l, TieBreaker: c.tie})
+		return
+	}
+	c.offered = true
+	both := *v2
+	both.HostName, both.VendorName, both.ReceiveWindow, both.TieBreaker = l.HostName, l.VendorName, l.ReceiveWindow, c.tie
+	c.reliable.Send(now, wire.AppendOffer(nil, &both, &wire.EncodingV2{Random: c.lcce.cfg.Random}, &l, c.encoding()))
 	c.lcce.wake(c)
 }
 
@@ -292,7 +311,11 @@ func (c *conn) transmit(b []byte) ([]byte, bool) {
 			}
 		}
 		start := len(b)
-		b = wire.AppendControl(b, wire.ControlHeader{Version: 3, ConnectionID: c.peerID, Ns: ns, Nr: nr}, body)
+		h := wire.ControlHeader{Version: 3, ConnectionID: c.peerID, Ns: ns, Nr: nr}
+		if first && c.offered {
+			h.Version = 2
+		}
+		b = wire.AppendControl(b, h, body)
 		c.auth.seal(b[start:], first)
 		if trace := c.lcce.cfg.Trace; trace != nil {
 			trace(Traced{true, c.tunnel.cfg.Name, c.at, b[start:], c.auth.agreed})

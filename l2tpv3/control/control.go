@@ -98,6 +98,12 @@ type TunnelConfig struct {
 	NoTieBreaker bool // a distinct initiator needs none, section 5.4.3
 	Dialect      Dialect
 
+	// Offer has each SCCRQ of ours be one for L2TPv2 too, over UDP: it returns
+	// what that says, but for what both versions say; nil: this one is for L2TPv3
+	// alone. Whoever gets an answer of version 2 calls FallBack. RFC 3931 section
+	// 4.7.3.
+	Offer func(now time.Time) *wire.SCCRQV2
+
 	Circuits []CircuitConfig
 }
 
@@ -280,6 +286,7 @@ type Event struct {
 // is told as well.
 const (
 	TunnelClosed = "the control connection is closed" // of a session
+	FellBack     = "the peer speaks L2TPv2"
 	ByCommand    = "down by command"
 	ShutDown     = "this side is being shut down"
 )

@@ -40,6 +40,7 @@ type tunnel struct {
 	instances map[instanceKey]*tunnel // of a template
 
 	down     bool // by command
+	fallen   bool // back to L2TPv2
 	since    time.Time
 	redialAt time.Time
 	yielded  bool // to an attempt of the peer's
@@ -221,7 +222,7 @@ func (t *tunnel) advance(now time.Time) {
 			t.yielded = true
 			t.redialAt = now.Add(t.lcce.jittered(t.cfg.RedialMin))
 		default:
-			t.yielded = false
+			t.yielded, t.fallen = false, false
 			t.attempts++
 			t.since = now
 			t.conn = t.lcce.dial(now, t)
@@ -234,7 +235,7 @@ func (t *tunnel) arrange() { t.lcce.timers.set(&t.timer, t.redialAt) }
 
 // redial sets the time of the next attempt.
 func (t *tunnel) redial(now time.Time) {
-	if !t.cfg.Dial || t.down || t.lcce.closing || t.cfg.RedialLimit > 0 && t.attempts >= t.cfg.RedialLimit {
+	if !t.cfg.Dial || t.down || t.fallen || t.lcce.closing || t.cfg.RedialLimit > 0 && t.attempts >= t.cfg.RedialLimit {
 		return
 	}
 	t.backoff = min(max(2*t.backoff, t.cfg.RedialMin), t.cfg.RedialMax)
@@ -265,6 +266,7 @@ func (l *LCCE) established(now time.Time, c *conn) {
 	}
 	t.conn = c
 	t.redialAt, t.backoff, t.attempts, t.lastError = time.Time{}, 0, 0, ""
+	t.fallen = false
 	t.since = now
 	t.ups++
 	t.arrange()
@@ -416,12 +418,24 @@ func (l *LCCE) Up(now time.Time, name string) error {
 	if t == nil {
 		return fmt.Errorf("%s: no such tunnel or session", name)
 	}
-	t.down, t.backoff, t.attempts = false, 0, 0
+	t.down, t.fallen, t.backoff, t.attempts = false, false, 0, 0
 	if t.cfg.Dial && t.conn == nil {
 		t.redialAt = now
 		t.arrange()
 	}
 	return nil
+}
+
+// FallBack gives up dialling a tunnel whose peer has answered in L2TPv2, until Up or
+// until the peer asks in L2TPv3. It sends nothing. RFC 3931 section 4.7.3.
+func (l *LCCE) FallBack(now time.Time, name string) {
+	l.now = now
+	t := l.tunnels[name]
+	if t == nil || t.conn == nil || t.conn.state != WaitCtlReply {
+		return
+	}
+	t.fallen = true
+	t.conn.lost(now, FellBack)
 }
 
 // Roll has another session take over from an established one, "TUNNEL/SESSION",

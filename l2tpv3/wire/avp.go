@@ -122,9 +122,12 @@ var attributes = map[Attr]attribute{
 	AttrFrameRelayHeaderLen:  {name: "Frame Relay Header Length", form: numberForm, optional: true, hideable: true, least: 2, most: 2},
 }
 
-// String returns the name that its RFC gives the attribute.
+// String returns the name that its RFC gives the attribute, or else RFC 2661.
 func (a Attr) String() string {
 	if known, ok := attributes[a]; ok {
+		return known.name
+	}
+	if known, ok := attributesV2[a]; ok {
 		return known.name
 	}
 	if a.version2() {
@@ -177,6 +180,7 @@ var ciscoAttributes = func() map[uint16]Attr {
 // An avp is one AVP as it stands in a message. RFC 3931 section 5.1.
 type avp struct {
 	mandatory, hidden bool
+	reserved          bool // a reserved bit is set, which RFC 3931 has ignored
 	vendor            uint32
 	attr              Attr // or any vendor's number
 	value             []byte
@@ -186,6 +190,7 @@ const (
 	avpHeaderLen  = 6
 	mandatoryBit  = 0x8000
 	hiddenBit     = 0x4000
+	reservedBits  = 0x3c00
 	avpLengthMask = 0x03ff
 )
 
@@ -199,6 +204,7 @@ func nextAVP(b []byte) (a avp, rest []byte, err *Error) {
 	a = avp{
 		mandatory: word&mandatoryBit != 0,
 		hidden:    word&hiddenBit != 0,
+		reserved:  word&reservedBits != 0,
 		vendor:    uint32(binary.BigEndian.Uint16(b[2:])),
 		attr:      Attr(binary.BigEndian.Uint16(b[4:])),
 	}

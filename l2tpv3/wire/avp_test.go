@@ -67,7 +67,7 @@ func TestAttributes(t *testing.T) {
 	if len(attributes) != len(rfc) {
 		t.Errorf("%d attributes, want %d", len(attributes), len(rfc))
 	}
-	for a, want := range map[Attr]string{2: "L2TPv2 attribute 2", 57: "L2TPv2 attribute 57", 67: "attribute 67", 0xffff: "attribute 65535"} {
+	for a, want := range map[Attr]string{2: "Protocol Version", 20: "L2TPv2 attribute 20", 57: "L2TPv2 attribute 57", 67: "attribute 67", 0xffff: "attribute 65535"} {
 		if a.String() != want {
 			t.Errorf("%q, want %q", a, want)
 		}

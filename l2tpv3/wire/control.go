@@ -34,6 +34,9 @@ const (
 // malformed header MUST be discarded." RFC 3931 section 7.1.
 var errHeader = errors.New("wire: malformed control message header")
 
+// ErrHeaderV2 says that a datagram is no data message of L2TPv2.
+var ErrHeaderV2 = errors.New("wire: no data message of L2TPv2")
+
 // ParseControl reads the header of a control message and returns the message cut
 // to its Length: what follows in the datagram is none of it.
 func ParseControl(b []byte) (h ControlHeader, message []byte, err error) {

@@ -30,6 +30,12 @@ const (
 	sequencingForm
 	statusForm
 	errorsForm
+	// Of L2TPv2.
+	secretForm
+	framingForm
+	bearerForm
+	causeForm
+	disconnectForm
 )
 
 // A Described is an AVP put into words.
@@ -43,6 +49,15 @@ type Described struct {
 // Describe puts the AVPs of a control message into words, for logs and captures.
 // What is secret is not shown. An error tells where the AVPs end to make sense.
 func Describe(message []byte, secret *Secret) (all []Described, _ error) {
+	return describe(message, secret.key(), false)
+}
+
+// DescribeV2 is Describe for a message of L2TPv2, or an SCCRQ for both versions.
+func DescribeV2(message []byte, secret *SecretV2) (all []Described, _ error) {
+	return describe(message, secret.key(), true)
+}
+
+func describe(message []byte, key hidingKey, version2 bool) (all []Described, _ error) {
 	if len(message) < ControlHeaderLen {
 		return nil, ErrShort
 	}
@@ -56,9 +71,9 @@ func Describe(message []byte, secret *Secret) (all []Described, _ error) {
 		rest = next
 		d := Described{Mandatory: a.mandatory, Hidden: a.hidden}
 		var problem error
-		if a.hidden && secret != nil && vector != nil {
+		if a.hidden && key != nil && vector != nil {
 			var value []byte
-			if value, problem = secret.unhide(a.attr, vector, a.value); problem == nil {
+			if value, problem = key.unhide(a.attr, vector, a.value); problem == nil {
 				a.value, a.hidden = value, false
 			}
 		}
@@ -69,10 +84,14 @@ func Describe(message []byte, secret *Secret) (all []Described, _ error) {
 			a.vendor, a.attr = 0, attr
 		}
 		known, ok := attributes[a.attr]
+		if v2, has := attributesV2[a.attr]; version2 && has && a.vendor == 0 {
+			known, ok = v2, true
+			d.Name = v2.name
+		}
 		switch {
 		case problem != nil:
 			d.Value = problem.Error()
-		case a.hidden, a.vendor == 0 && a.attr.version2():
+		case a.hidden, a.vendor == 0 && a.attr.version2() && !(version2 && ok):
 			// L2TPv2's may be passwords.
 			d.Value = fmt.Sprintf("%d octets", len(a.value))
 		case a.vendor != 0 || !ok:
@@ -94,7 +113,7 @@ func Describe(message []byte, secret *Secret) (all []Described, _ error) {
 
 // show puts a value into words. One whose length is wrong is shown in octets.
 func (k attribute) show(b []byte, t MessageType) string {
-	if k.form == cookieForm {
+	if k.form == cookieForm || k.form == secretForm {
 		return fmt.Sprintf("%d octets", len(b))
 	}
 	if !k.fits(b) {
@@ -140,6 +159,16 @@ func (k attribute) show(b []byte, t MessageType) string {
 		e.parse(b)
 		return fmt.Sprintf("hardware overruns %d, buffer overruns %d, timeouts %d, alignment errors %d",
 			e.HardwareOverruns, e.BufferOverruns, e.TimeoutErrors, e.AlignmentErrors)
+	case framingForm:
+		return FramingType(number()).String()
+	case bearerForm:
+		return BearerType(number()).String()
+	case causeForm:
+		var c Cause
+		c.parse(b)
+		return fmt.Sprintf("%d, message %#x: %q", c.Code, c.Message, c.Advisory)
+	case disconnectForm:
+		return parseDisconnect(b).String()
 	}
 	return shorten(b)
 }

@@ -124,8 +124,8 @@ func TestDescribe(t *testing.T) {
 		// A password of PPP's PAP is in some of those.
 		{"L2TPv2's", icrq + "800c 0000 0021 736563726574 8008 0000 0009 0001", nil, `
 			*Message Type=ICRQ
-			*L2TPv2 attribute 33=6 octets
-			*L2TPv2 attribute 9=2 octets`},
+			*Proxy Authen Response=6 octets
+			*Assigned Tunnel ID=2 octets`},
 		// What has no good length is shown as it is, but never a cookie.
 		{"malformed", icrq + "8007 0000 003f 01 800f 0000 0041 a1a2a3a4a5a6a7a8a9 800b 0000 0041 a1a2a3a4a5 8007 0000 0001 00 8009 0000 003e 000500 8007 0000 003b 00", nil, `
 			*Message Type=ICRQ

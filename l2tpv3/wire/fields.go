@@ -54,12 +54,15 @@ type fields struct {
 	b       []byte
 	e       *Encoding // nil: reading
 	session bool      // the message is a session's
-	vector  []byte    // the Random Vector in force
+	offer   bool      // the message is for L2TPv2 too: RFC 3931 section 4.7.3
+	v2      *EncodingV2
+	vector  []byte // the Random Vector in force
 
 	// Reading.
-	list  []avp
-	cisco bool
-	err   *Error
+	list    []avp
+	cisco   bool
+	lenient bool // of L2TPv2
+	err     *Error
 }
 
 var readers = sync.Pool{New: func() any { return &fields{list: make([]avp, 0, 24)} }}
@@ -68,14 +71,8 @@ var readers = sync.Pool{New: func() any { return &fields{list: make([]avp, 0, 24
 // the rest. It is to follow a header and to be completed by Seal.
 func AppendBody(b []byte, m Message, e *Encoding) []byte {
 	f := fields{b: b, e: e, session: m.Type().Session()}
-	var number [2]byte
-	binary.BigEndian.PutUint16(number[:], uint16(m.Type()))
-	f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrMessageType), number[:])
-	var digest [21]byte
-	for _, s := range e.Signatures {
-		digest[0] = byte(s.Type)
-		f.b = appendAVP(f.b, f.bits(AttrMessageDigest), 0, uint16(AttrMessageDigest), digest[:1+s.Type.Size()])
-	}
+	f.messageType(m.Type())
+	f.digests(e.Signatures)
 	m.avps(&f)
 	if e.Cisco && (m.Type() == TypeSCCRQ || m.Type() == TypeSCCRP) {
 		f.b = appendAVP(f.b, mandatoryBit, vendorCisco, ciscoDraftVersion, []byte{0, 1})
@@ -83,9 +80,28 @@ func AppendBody(b []byte, m Message, e *Encoding) []byte {
 	return f.b
 }
 
+// messageType appends the AVP that is the first of all.
+func (f *fields) messageType(t MessageType) {
+	var number [2]byte
+	binary.BigEndian.PutUint16(number[:], uint16(t))
+	f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrMessageType), number[:])
+}
+
+// digests makes room for Message Digests.
+func (f *fields) digests(signatures []Signature) {
+	var digest [21]byte
+	for _, s := range signatures {
+		digest[0] = byte(s.Type)
+		f.b = appendAVP(f.b, f.bits(AttrMessageDigest), 0, uint16(AttrMessageDigest), digest[:1+s.Type.Size()])
+	}
+}
+
 // bits returns the M bit as we set it.
 func (f *fields) bits(attr Attr) uint16 {
-	if attributes[attr].optional || f.e.Cisco && attr >= AttrMessageDigest {
+	if f.v2 != nil {
+		return f.v2.bits(attr)
+	}
+	if f.offer || attributes[attr].optional || f.e.Cisco && attr >= AttrMessageDigest {
 		return 0
 	}
 	return mandatoryBit
@@ -93,6 +109,10 @@ func (f *fields) bits(attr Attr) uint16 {
 
 // put appends an AVP, and Cisco's for it if there is to be one.
 func (f *fields) put(attr Attr, value []byte) {
+	if f.v2 != nil {
+		f.append(f.bits(attr), 0, uint16(attr), f.v2.hides(attr), value)
+		return
+	}
 	f.append(f.bits(attr), 0, uint16(attr), f.e.hides(attr), value)
 	cisco := attributes[attr].cisco
 	if attr == AttrTieBreaker && f.session {
@@ -108,13 +128,29 @@ func (f *fields) append(bits, vendor, number uint16, hidden bool, value []byte) 
 	if hidden {
 		if f.vector == nil {
 			f.vector = make([]byte, 16)
-			f.e.Random(f.vector)
+			f.random(f.vector)
 			f.b = appendAVP(f.b, mandatoryBit, 0, uint16(AttrRandomVector), f.vector)
 		}
 		bits |= hiddenBit
-		value = f.e.Hide.hide(Attr(number), f.vector, value, f.e.Random)
+		value = f.key().hide(Attr(number), f.vector, value, f.random)
 	}
 	f.b = appendAVP(f.b, bits, vendor, number, value)
+}
+
+// key returns what is hidden with.
+func (f *fields) key() hidingKey {
+	if f.v2 != nil {
+		return f.v2.Hide.key()
+	}
+	return f.e.Hide.key()
+}
+
+func (f *fields) random(b []byte) {
+	if f.v2 != nil {
+		f.v2.Random(b)
+		return
+	}
+	f.e.Random(b)
 }
 
 // A Parsed is a control message that was read.
@@ -188,7 +224,7 @@ func (f *fields) scan(rest []byte, d *Decoding, version2 bool) {
 			return
 		}
 		rest = next
-		if a.vendor == 0 && a.attr == AttrExtendedVendorID && a.hidden && !f.unhide(&a, a.attr, d.Secret) {
+		if a.vendor == 0 && a.attr == AttrExtendedVendorID && a.hidden && !f.unhide(&a, a.attr, attributes[a.attr], d.Secret.key()) {
 			continue
 		}
 		a.extended()
@@ -217,7 +253,7 @@ func (f *fields) scan(rest []byte, d *Decoding, version2 bool) {
 			f.unknown(&a)
 			continue
 		}
-		if a.hidden && !f.unhide(&a, number, d.Secret) {
+		if a.hidden && !f.unhide(&a, number, known, d.Secret.key()) {
 			continue
 		}
 		if !known.fits(a.value) {
@@ -236,16 +272,16 @@ func (f *fields) scan(rest []byte, d *Decoding, version2 bool) {
 
 // unhide puts the value that a hides in its place. It was hidden with a number
 // that may be Cisco's.
-func (f *fields) unhide(a *avp, number Attr, secret *Secret) bool {
+func (f *fields) unhide(a *avp, number Attr, known attribute, key hidingKey) bool {
 	switch {
-	case !attributes[a.attr].hideable:
+	case !known.hideable:
 		f.malformed(a, ErrorRange, "it must not be hidden")
 	case f.vector == nil:
 		f.malformed(a, ErrorRange, "hidden without a Random Vector before it")
-	case secret == nil:
+	case key == nil:
 		f.malformed(a, ErrorRange, "hidden, and there is no secret here")
 	default:
-		value, err := secret.unhide(number, f.vector, a.value)
+		value, err := key.unhide(number, f.vector, a.value)
 		if err == nil {
 			a.value, a.hidden = value, false
 			return true
@@ -383,7 +419,11 @@ const maxText = 255
 func (f *fields) text(attr Attr, v *string, p presence) {
 	if f.e != nil {
 		if *v != "" {
-			f.put(attr, []byte(ascii(printable([]byte(*v), maxText))))
+			text := printable([]byte(*v), maxText)
+			if f.v2 == nil || attr != AttrVendorName { // which RFC 2661 has in UTF-8
+				text = ascii(text)
+			}
+			f.put(attr, []byte(text))
 		}
 		return
 	}

@@ -59,6 +59,12 @@ func (d *dialogue) say(t *testing.T, s *side, m wire.Message) {
 	}
 	wire.Seal(b, s.encoding.Signatures, local, remote)
 	s.silent = false
+	d.carry(t, s, b)
+}
+
+// carry appends a datagram of s.
+func (d *dialogue) carry(t *testing.T, s *side, b []byte) {
+	t.Helper()
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: s.address, DstIP: s.peer.address}
 	udp := &layers.UDP{SrcPort: wire.Port, DstPort: wire.Port}
 	all := []gopacket.SerializableLayer{ip, udp, gopacket.Payload(b)}

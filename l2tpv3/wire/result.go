@@ -29,6 +29,7 @@ const (
 	StopVersion       ResultCode = 5
 	StopShutdown      ResultCode = 6
 	StopStateMachine  ResultCode = 7
+	StopDiffServ      ResultCode = 8 // of L2TPv2, RFC 3308
 )
 
 // The result codes of a CDN: those of RFC 3931, those of RFC 4591 section 3.2 for
@@ -39,6 +40,13 @@ const (
 	CDNAdministrative ResultCode = 3
 	CDNTemporary      ResultCode = 4
 	CDNPermanent      ResultCode = 5
+	CDNDestination    ResultCode = 6 // those from 6 to 12 are L2TPv2's
+	CDNNoCarrier      ResultCode = 7
+	CDNBusy           ResultCode = 8
+	CDNNoDialTone     ResultCode = 9
+	CDNTimeout        ResultCode = 10
+	CDNNoFraming      ResultCode = 11
+	CDNDiffServ       ResultCode = 12 // RFC 3308
 	CDNTieBreaker     ResultCode = 13
 	CDNPseudowireType ResultCode = 14
 	CDNSequencing     ResultCode = 15
@@ -75,21 +83,24 @@ var stopTexts = map[ResultCode]string{
 	StopVersion:       "protocol version of the requester is not supported",
 	StopShutdown:      "requester is being shut down",
 	StopStateMachine:  "finite state machine error or timeout",
+	StopDiffServ:      "unacceptable DiffServ code of the control connection",
 }
 
-// Those from 6 to 11 are RFC 2661's, 22 is RFC 4454's and 31 RFC 6073's.
+// Those from 6 to 11 are RFC 2661's, 12 is RFC 3308's, 22 RFC 4454's and 31 RFC
+// 6073's.
 var cdnTexts = map[ResultCode]string{
 	CDNCarrier:        "loss of carrier or circuit disconnect",
 	CDNError:          "general error",
 	CDNAdministrative: "administrative reasons",
 	CDNTemporary:      "lack of facilities, a temporary condition",
 	CDNPermanent:      "lack of facilities, a permanent condition",
-	6:                 "invalid destination",
-	7:                 "no carrier detected",
-	8:                 "busy signal",
-	9:                 "no dial tone",
-	10:                "call not established in the time allotted",
-	11:                "no appropriate framing",
+	CDNDestination:    "invalid destination",
+	CDNNoCarrier:      "no carrier detected",
+	CDNBusy:           "busy signal",
+	CDNNoDialTone:     "no dial tone",
+	CDNTimeout:        "call not established in the time allotted",
+	CDNNoFraming:      "no appropriate framing",
+	CDNDiffServ:       "unacceptable DiffServ code of the session",
 	CDNTieBreaker:     "lost the tie breaker",
 	CDNPseudowireType: "unsupported pseudowire type",
 	CDNSequencing:     "sequencing required without a valid L2-specific sublayer",
