@@ -142,6 +142,10 @@ func TestWatchTellsOfNoLess(t *testing.T) {
 			devices[name] = l
 			return err
 		}
+		// A first list that these disturb would be made anew, and be the only one.
+		for w.lists.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
 		for _, name := range []string{"kept", "gone", "back", "stand"} {
 			if err := add(name); err != nil {
 				return err
