@@ -188,8 +188,8 @@ func TestFrameRelayWithoutLMI(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heard := 0
-		p.Attach(func(frames []pseudowire.Frame) int { heard += len(frames); return len(frames) })
+		var heard atomic.Int64
+		p.Attach(func(frames []pseudowire.Frame) int { heard.Add(int64(len(frames))); return len(frames) })
 		p.SetActive(true)
 		p.SetActive(false)
 		time.Sleep(time.Minute)
@@ -201,8 +201,8 @@ func TestFrameRelayWithoutLMI(t *testing.T) {
 		far.Send([]pseudowire.Frame{frame([]byte{0x18, 0x41, 3, 0xcc})})
 		time.Sleep(time.Second)
 		s := f.Stats()
-		if heard != 1 || s.In != [framerelay.Drops]uint64{} || s.LMI.Unexpected == 0 || s.LMI.StatusesSent != 0 {
-			t.Errorf("%d frames of the PVC, want 1; %+v, want nothing dropped but enquiries", heard, s)
+		if n := heard.Load(); n != 1 || s.In != [framerelay.Drops]uint64{} || s.LMI.Unexpected == 0 || s.LMI.StatusesSent != 0 {
+			t.Errorf("%d frames of the PVC, want 1; %+v, want nothing dropped but enquiries", n, s)
 		}
 	})
 }
