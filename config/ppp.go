@@ -44,9 +44,6 @@ type Version2 struct {
 	Sequence bool   // data has sequence numbers
 }
 
-// methods are the names of ways to prove who one is.
-var methods = []ppp.Method{ppp.ByMSCHAP2, ppp.ByCHAP, ppp.ByPAP, ppp.ByEAP}
-
 // The links of an LNS, in octets: IPv6's least MTU, RFC 8200 section 5.
 const leastLink, mostLink = lns.MinMTU, 1500
 
