@@ -26,8 +26,6 @@ type File struct {
 	Node     Node
 	Serials  []SerialPort
 	Hubs     []Hub
-	PPP      []PPP
-	RADIUS   []RADIUS
 	Tunnels  []Tunnel
 	Warnings []Problem // what works but should not stay so
 
@@ -54,11 +52,6 @@ type Tunnel struct {
 	// Circuits are those of the Sessions, in their order.
 	Dynamic  *l2tpv3.DynamicConfig
 	Sessions []Session
-
-	// Version is that of L2TP. Of version 2 Dynamic says over what, and Version2 the
-	// rest.
-	Version  int
-	Version2 *Version2
 }
 
 // A Session is a session with its local segment.

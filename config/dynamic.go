@@ -22,8 +22,6 @@ type draft struct {
 	dir                                string // of the file, where relative paths begin
 	secret, secretFile, next, nextFile sharedSecret
 	digest                             string
-	ppp                                string // of version 2
-	sequence                           bool
 	any                                bool           // the peer may come from anywhere
 	from                               []netip.Prefix // or from these networks
 }
@@ -128,7 +126,7 @@ func (p *parser) dynamic(in named, t *Tunnel, d *draft, wrong map[string]bool) {
 		p.problem(at("peer_limit"), `found %d, want a template with it: as peer "any" or networks, without peer_hostname`, c.Limit)
 	}
 	for _, from := range t.Dynamic.From {
-		if from.Bits() == 0 && !secured && t.Version == 3 { // with 2 it is PPP that proves who comes
+		if from.Bits() == 0 && !secured {
 			p.warn(at("peer"), "anybody may join, want a secret")
 			break
 		}

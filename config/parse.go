@@ -122,7 +122,7 @@ func where(path toml.Key) string {
 	var words []string
 	for i := 0; i < len(path); i++ {
 		word := printable(path[i])
-		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "ppp", "radius", "user"}, word) {
+		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "user"}, word) {
 			i++
 			word += " " + printable(path[i])
 		}
@@ -308,13 +308,11 @@ func (p *parser) named(path toml.Key, in map[string]any) (all []named) {
 func (p *parser) file() *File {
 	f := &File{Path: p.name}
 	p.read = f
-	p.section(nil, p.root, every, nil, "node", "tunnel", "serial", "hub", "ppp", "radius")
+	p.section(nil, p.root, every, nil, "node", "tunnel", "serial", "hub")
 	p.node(&f.Node)
 	p.hostname = f.Node.Hostname
 	p.serials()
 	p.hubs()
-	p.radii()
-	p.profiles()
 	if p.root["tunnel"] != nil || len(p.problems) == 0 { // it may be there, misspelt
 		for _, t := range p.named(toml.Key{"tunnel"}, p.root) {
 			f.Tunnels = append(f.Tunnels, p.tunnel(t))
@@ -345,7 +343,7 @@ func (p *parser) node(n *Node) {
 }
 
 func (p *parser) tunnel(in named) Tunnel {
-	t := Tunnel{Mode: modeNames[0], Version: 3}
+	t := Tunnel{Mode: modeNames[0]}
 	t.Name = in.name
 	if strings.ContainsAny(in.name, ":@") {
 		p.problem(in.path, "want a name without : and @, which stand in the names of instances")
@@ -359,9 +357,6 @@ func (p *parser) tunnel(in named) Tunnel {
 		t.Dynamic = newDynamic(m)
 	}
 	wrong := p.section(in.path, in.table, m, tunnelFields(&t, &d), "session")
-	if wrong["version"] {
-		return t
-	}
 	s := &t.Socket
 	if in.table["local"] == nil {
 		s.Local = netip.AddrPortFrom(netip.Addr{}, defaultPort(t.Encap()))
@@ -384,15 +379,6 @@ func (p *parser) tunnel(in named) Tunnel {
 	}
 	if !wrong["encap"] && !wrong["local"] && !wrong["peer"] {
 		p.shared(socket{in.path, m, t.Socket}, wrong)
-	}
-	if t.Version == 2 {
-		p.version2(in, &t, &d, wrong)
-		return t
-	}
-	for _, key := range []string{"ppp", "sequence"} {
-		if in.table[key] != nil && !wrong[key] {
-			p.problem(join(in.path, key), "found with version 3, want version = 2 for it")
-		}
 	}
 	p.ends, p.anyEnd = make(map[string]toml.Key), nil
 	for _, session := range p.named(join(in.path, "session"), in.table) {

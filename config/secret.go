@@ -15,9 +15,8 @@ import (
 
 // A sharedSecret is a shared secret, as the keys that are derived from it.
 type sharedSecret struct {
-	*wire.Secret                // nil: none
-	v2           *wire.SecretV2 // the same for L2TPv2
-	octets       int            // it had
+	*wire.Secret     // nil: none
+	octets       int // it had
 }
 
 // mostSecret is the octets of the longest secret.
@@ -27,7 +26,7 @@ func (s *sharedSecret) set(secret []byte) (complaint string) {
 	if len(secret) == 0 || len(secret) > mostSecret {
 		return fmt.Sprintf("want 1 to %d octets", mostSecret)
 	}
-	*s = sharedSecret{wire.NewSecret(secret), wire.NewSecretV2(secret), len(secret)}
+	*s = sharedSecret{wire.NewSecret(secret), len(secret)}
 	return ""
 }
 

@@ -44,9 +44,6 @@ type daemon struct {
 
 	bridges []*link.Bridge
 
-	profiles map[string]*profile // of PPP, by name
-	nases    map[string]*nas     // by the name of their RADIUS
-
 	mu       sync.Mutex
 	hubs     map[string]*hub        // by name; they are there before the tunnels, and stay
 	serials  map[string]*serialPort // too
