@@ -90,7 +90,7 @@ func TestRefused(t *testing.T) {
 		{"another framing", TunnelConfig{Outgoing: true, Bearer: bearer, Framing: wire.SyncFraming}, &wire.OCRQV2{SessionID: 1, Framing: wire.AsyncFraming}, wire.CDNError},
 		{"by the owner", TunnelConfig{Incoming: true, Acceptable: func(p Peer, c Params) wire.Result {
 			if p.HostName != "there" || c.CalledNumber != "1" {
-				panic("not what was said")
+				t.Errorf("asked of %+v, %+v", p, c)
 			}
 			return wire.Result{Code: wire.CDNDestination}
 		}}, &wire.ICRQV2{SessionID: 1, CalledNumber: "1"}, wire.CDNDestination},
