@@ -7,16 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"spanwire/bridge"
 	"spanwire/bridge/link"
-	"spanwire/bridge/serial"
-	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
-	"spanwire/pseudowire/framerelay"
 )
 
 // A Kind is what a session joins.
@@ -62,35 +58,6 @@ type Attachment struct {
 	Ethernet ethernet.Config
 }
 
-// A Station is one that need not be learned.
-type Station struct {
-	VID uint16 // 0 where the Hub is not aware of VLANs
-	MAC bridge.MAC
-}
-
-// A SerialPort is a serial line, and how Frame Relay is spoken on it.
-type SerialPort struct {
-	Name       string // of its section, or the line where it has none
-	Line       serial.Config
-	FrameRelay framerelay.Config
-	NoLMI      bool            // all PVCs are there, and nobody says so
-	Carries    pseudowire.Type // what its sessions are; 0: it has none
-	Capture    string          // the file that all frames go to; empty: none
-}
-
-// A Hub is a learning bridge of sessions and what else is in it.
-type Hub struct {
-	Name string
-	bridge.HubConfig
-	Ports []HubPort
-}
-
-// A HubPort is what is in a Hub beside sessions.
-type HubPort struct {
-	Name string
-	Attachment
-}
-
 // tapFields, ethernetFields and portFields are the keys of an attachment; each kind
 // has some of them, see belong.
 func tapFields(a *Attachment) []field {
@@ -115,30 +82,6 @@ func ethernetFields(a *Attachment, d *tags) []field {
 		{"priority_dscp", textType, priorityDSCP(&e.DSCP), ""},
 	}
 }
-
-func portFields(a *Attachment) []field {
-	p := &a.Port
-	limits := []bridge.LimitPolicy{bridge.DropUnlearned, bridge.PassUnlearned}
-	policies := []bridge.BPDUPolicy{bridge.PassBPDU, bridge.DropBPDU, bridge.DisablePort}
-	return []field{
-		{"group", integerType, number(&p.Group, 0, most), ""},
-		{"spoke", booleanType, flag(&p.Spoke), ""},
-		{"mac_limit", integerType, number(&p.MACLimit, 0, most), ""},
-		{"over_limit", textType, choice(&p.OverLimit, limitName, limits), ""},
-		{"bpdu", textType, choice(&p.BPDU, bpduName, policies), ""},
-		{"broadcast_limit", integerType, number(&p.Flood.Broadcast.Frames, 0, mostFrames), ""},
-		{"multicast_limit", integerType, number(&p.Flood.Multicast.Frames, 0, mostFrames), ""},
-		{"unknown_limit", integerType, number(&p.Flood.Unknown.Frames, 0, mostFrames), ""},
-		{"stations", arrayType, stations(&a.Stations), ""},
-	}
-}
-
-// mostFrames is the most frames a second that a limit may be.
-const mostFrames = 1e9
-
-func limitName(p bridge.LimitPolicy) string { return [...]string{"drop", "pass"}[p] }
-
-func bpduName(p bridge.BPDUPolicy) string { return [...]string{"pass", "drop", "disable"}[p] }
 
 // tags are what keys say of tags that must be put together.
 type tags struct {
@@ -329,179 +272,6 @@ func mapped[M ~map[K]V, K comparable, V any](m M) M {
 	return m
 }
 
-// serials reads the serial ports that have sections.
-func (p *parser) serials() {
-	if p.root["serial"] == nil {
-		return
-	}
-	for _, in := range p.named(toml.Key{"serial"}, p.root) {
-		s := SerialPort{Name: in.name}
-		wrong := p.section(in.path, in.table, every, serialFields(&s))
-		if !wrong["line"] {
-			p.claim(join(in.path, "line"), &p.lineEnds, s.Line.Network+":"+s.Line.Local, "", s.Line.String())
-		}
-		if _, err := framerelay.NewLMI(s.FrameRelay); err != nil {
-			p.problem(in.path, "%v", err)
-		}
-		p.read.Serials = append(p.read.Serials, s)
-	}
-}
-
-// serialFields are the keys of [serial.NAME].
-func serialFields(s *SerialPort) []keys {
-	q := &s.FrameRelay
-	forms := []framerelay.Form{framerelay.Auto, framerelay.AnnexA, framerelay.AnnexD, framerelay.Cisco, framerelay.NoLMI}
-	roles := []framerelay.Role{framerelay.DCE, framerelay.DTE, framerelay.NNI}
-	return []keys{{every, []field{
-		{"line", textType, line(&s.Line), wantLine},
-		{"header_octets", integerType, oneOf(&q.HeaderLen, framerelay.ShortHeader, framerelay.LongHeader), ""},
-		{"lmi", textType, choice(&q.Form, framerelay.Form.String, forms), ""},
-		{"lmi_role", textType, choice(&q.Role, framerelay.Role.String, roles), ""},
-		{"t391", textType, duration(&q.T391, time.Second, 30*time.Second), ""},
-		{"t392", textType, duration(&q.T392, time.Second, 60*time.Second), ""},
-		{"n391", integerType, number(&q.N391, 1, 255), ""},
-		{"n392", integerType, number(&q.N392, 1, 10), ""},
-		{"n393", integerType, number(&q.N393, 1, 10), ""},
-		{"asynchronous", booleanType, flag(&q.Asynchronous), ""},
-		{"capture", textType, text(&s.Capture, fileName), ""},
-	}}}
-}
-
-// serialPort has a session of a serial port be of a kind that the port is of.
-func (p *parser) serialPort(in named, s *Session, wrong map[string]bool) {
-	at := func(key string) toml.Key { return join(in.path, key) }
-	port := p.port(s.Serial, at("serial"))
-	if port == nil {
-		return
-	}
-	relayed := s.Params.Pseudowire == pseudowire.FrameRelay
-	if s.Circuit != nil && relayed {
-		s.Circuit.FrameRelayHeaderLen = port.headerLen()
-	}
-	switch {
-	case wrong["pseudowire"] || wrong["dlci"]:
-	case relayed && s.DLCI == 0:
-		p.problem(at("dlci"), "missing, want the DLCI of the session's PVC")
-	case relayed && port.Carries != 0 && port.Carries != pseudowire.FrameRelay:
-		p.split(at("serial"), s.Serial, "the whole line")
-	case relayed:
-		if err := framerelay.CheckDLCI(s.DLCI, port.headerLen()); err != nil {
-			p.problem(at("dlci"), "%v", err)
-			return
-		}
-		port.Carries = pseudowire.FrameRelay
-		p.claim(at("dlci"), &p.circuits, s.Serial, fmt.Sprint(s.DLCI), int64(s.DLCI))
-	case s.DLCI != 0:
-		p.problem(at("dlci"), `found %d, want pseudowire = "frame-relay" with it`, s.DLCI)
-	case port.Carries == pseudowire.FrameRelay:
-		p.split(at("serial"), s.Serial, "PVCs")
-	default:
-		port.Carries = s.Params.Pseudowire
-		p.claim(at("serial"), &p.circuits, s.Serial, "", s.Serial)
-	}
-}
-
-// split notes that one session joins a whole line and others its PVCs.
-func (p *parser) split(at toml.Key, name, what string) {
-	first := p.circuits[name][0].path
-	owner, key := first[:len(first)-1], first[len(first)-1]
-	p.problem(at, "found %q, of which %s has %s, want another line", name, p.other(owner, key), what)
-}
-
-func (s *SerialPort) headerLen() int {
-	if s.FrameRelay.HeaderLen == 0 {
-		return framerelay.ShortHeader
-	}
-	return s.FrameRelay.HeaderLen
-}
-
-// port returns the serial port of a name; a line stands for a port of its own.
-func (p *parser) port(name string, at toml.Key) *SerialPort {
-	f := p.read
-	for i := range f.Serials {
-		if f.Serials[i].Name == name {
-			return &f.Serials[i]
-		}
-	}
-	if !strings.Contains(name, ":") {
-		p.problem(at, "found %q, want [serial.%s] with it, or a line: %s", name, name, wantLine)
-		return nil
-	}
-	var cfg serial.Config
-	if complaint := line(&cfg)(name); complaint != "" {
-		p.problem(at, "found %q, %s", name, complaint)
-		return nil
-	}
-	p.claim(at, &p.lineEnds, cfg.Network+":"+cfg.Local, "", name)
-	f.Serials = append(f.Serials, SerialPort{Name: name, Line: cfg})
-	return &f.Serials[len(f.Serials)-1]
-}
-
-// hubs reads the Hubs.
-func (p *parser) hubs() {
-	if p.root["hub"] == nil {
-		return
-	}
-	for _, in := range p.named(toml.Key{"hub"}, p.root) {
-		h := Hub{Name: in.name}
-		p.section(in.path, in.table, every, hubFields(&h), "port")
-		if in.table["port"] != nil {
-			for _, port := range p.named(join(in.path, "port"), in.table) {
-				h.Ports = append(h.Ports, p.hubPort(port, &h))
-			}
-		}
-		p.read.Hubs = append(p.read.Hubs, h)
-	}
-}
-
-// hubFields are the keys of [hub.NAME].
-func hubFields(h *Hub) []keys {
-	return []keys{{every, []field{
-		{"vlan_aware", booleanType, flag(&h.VLANAware), ""},
-		{"ageing", textType, duration(&h.Ageing, time.Second, 12*24*time.Hour), ""},
-		{"mac_limit", integerType, number(&h.MACs, 1, most), ""},
-	}}}
-}
-
-func (p *parser) hubPort(in named, h *Hub) HubPort {
-	port := HubPort{Name: in.name}
-	a := &port.Attachment
-	var d tags
-	wrong := p.section(in.path, in.table, every, []keys{{every, slices.Concat([]field{
-		{"tap", textType, text(&a.TAP, interfaceName), ""},
-		{"interface", textType, text(&a.Interface, interfaceName), ""},
-	}, tapFields(a), ethernetFields(a, &d), portFields(a))}})
-	if !p.attachment(in, a, &d, wrong, TAP, Interface) && a.Kind == Nothing {
-		p.problem(join(in.path, "tap"), "missing, want the name of a TAP, or an interface")
-	}
-	p.stations(in, a, h)
-	return port
-}
-
-// member has a session be a port of a Hub that there is.
-func (p *parser) member(in named, s *Session) {
-	f := p.read
-	i := slices.IndexFunc(f.Hubs, func(h Hub) bool { return h.Name == s.Hub })
-	if i < 0 {
-		p.problem(join(in.path, "hub"), "found %q, want [hub.%s] with it", s.Hub, s.Hub)
-		return
-	}
-	p.stations(in, &s.Attachment, &f.Hubs[i])
-}
-
-// stations has those of a port be in a VLAN where the Hub knows of VLANs, and there
-// alone, and behind no other port.
-func (p *parser) stations(in named, a *Attachment, h *Hub) {
-	for _, s := range a.Stations {
-		at := join(in.path, "stations")
-		if !h.VLANAware && s.VID != 0 {
-			p.problem(at, "found %v in VLAN %d, want vlan_aware = true in [hub.%s] with it", s.MAC, s.VID, h.Name)
-			return
-		}
-		p.claim(at, &p.places, h.Name+" "+s.MAC.String(), strconv.Itoa(int(s.VID)), s.MAC.String())
-	}
-}
-
 func vlan(to *[]ethernet.Tag) setter {
 	return func(v any) string {
 		tags, err := ethernet.ParseVLAN(fmt.Sprint(v))
@@ -553,69 +323,4 @@ func vlans(to **ethernet.VLANs) setter {
 		*to = set
 		return ""
 	}
-}
-
-const wantLine = `"udp:LOCAL,PEER" with addresses and ports, or "unix:/LOCAL,/PEER" with paths`
-
-func line(to *serial.Config) setter {
-	return func(v any) string {
-		cfg, err := serial.ParseConfig(v.(string))
-		if err != nil {
-			return "want " + wantLine
-		}
-		*to = cfg
-		return ""
-	}
-}
-
-// stations takes addresses, each with a VLAN or without.
-func stations(to *[]Station) setter {
-	return func(v any) string {
-		const want = `want addresses of stations, with a VLAN where the hub knows of VLANs: ["02:00:00:00:00:01", "02:00:00:00:00:02@10"]`
-		list, _ := v.([]any)
-		if list == nil {
-			return want
-		}
-		var all []Station
-		for i, v := range list {
-			text, _ := v.(string)
-			address, digits, tagged := strings.Cut(text, "@")
-			var hw net.HardwareAddr
-			vid := uint64(0)
-			bad := mac(&hw)(address) != ""
-			if tagged {
-				var err error
-				vid, err = strconv.ParseUint(digits, 10, 16)
-				bad = bad || err != nil || vid < 1 || vid > ethernet.MaxVID
-			}
-			if bad {
-				return fmt.Sprintf("at place %d %s, %s", i+1, found(v), want)
-			}
-			all = append(all, Station{VID: uint16(vid), MAC: bridge.MAC(hw)})
-		}
-		*to = all
-		return ""
-	}
-}
-
-// serialName takes the name of a section or a line, see port.
-func serialName(s string) string {
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune("/:", r) && !plain(string(r)) }) {
-		return "want the name of a section [serial.NAME], or a line: " + wantLine
-	}
-	return ""
-}
-
-func hubName(s string) string {
-	if !plain(s) {
-		return "want the name of a section [hub.NAME]"
-	}
-	return ""
-}
-
-func fileName(s string) string {
-	if s == "" || strings.ContainsRune(s, 0) {
-		return "want the name of a file"
-	}
-	return ""
 }
