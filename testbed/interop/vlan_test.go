@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -40,6 +41,7 @@ func (b *bench) vlans(t *testing.T) {
 		}
 		b.waitUp(t)
 	}()
+	t.Run("of a bridge", b.bridgeVLANs)
 	us, them := netip.MustParsePrefix("10.116.0.1/24"), netip.MustParsePrefix("10.116.0.2/24")
 	for _, r := range b.rows {
 		if r.cookie != 8 || r.sublayer || r.v6 {
@@ -102,5 +104,57 @@ func (b *bench) vlan(t *testing.T, r row, c crossing, us, them netip.Prefix) {
 		if err := b.talkFrom(us.Addr(), what); err != nil {
 			t.Errorf("from the kernel, %+v: %v", what, err)
 		}
+	}
+}
+
+// bridgeVLANs has Spanwire in the guest, whose kernel can do it, make a bridge that
+// filters VLANs with an access port, a trunk and a port that is as the bridge has it, and
+// leave nothing. A bridge of the user's that does not filter stays as it is.
+func (b *bench) bridgeVLANs(t *testing.T) {
+	const script = `
+set -e
+modprobe -a tun bridge 8021q
+ip netns add vl
+cat >/run/vl.toml <<EOF
+[node]
+hostname = "vl"
+control  = "/run/vl.sock"
+[tunnel.t]
+peer = "203.0.113.9"
+EOF
+session() { # NUMBER KEYS
+	printf '[tunnel.t.session.s%s]\nsession_id = %s\npeer_session_id = %s\nreceive_cookie = ""\nsend_cookie = ""\ntap = "v%s"\nbridge = "brv"\n%b\n' $1 $1 $1 $1 "$2" >>/run/vl.toml
+}
+session 1 'bridge_vlan = 10'
+session 2 'bridge_vlans = "20-22,42"'
+session 3 ''
+chmod 600 /run/vl.toml
+ip netns exec vl /share/spanwire run -c /run/vl.toml >/run/vl.log 2>&1 &
+until ip netns exec vl /share/spanwire status --control /run/vl.sock >/dev/null 2>&1; do sleep 0.1; done
+until ip -n vl link show v3 2>/dev/null | grep -q master; do sleep 0.1; done
+echo filtering $(ip netns exec vl cat /sys/class/net/brv/bridge/vlan_filtering)
+bridge -n vl -compressvlans vlan show
+kill $!
+wait $! || true
+echo left $(ip -n vl -o link | grep -vc ' lo:')
+ip -n vl link add brv type bridge
+if ip netns exec vl /share/spanwire run -c /run/vl.toml 2>/run/vl.log; then echo accepted; fi
+grep -o 'bridge brv: vlan_filtering is off.*' /run/vl.log | head -1
+echo filtering $(ip netns exec vl cat /sys/class/net/brv/bridge/vlan_filtering)
+ip netns del vl
+`
+	out, err := b.remote.Run(script)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	words := strings.Join(strings.Fields(out), " ")
+	for _, want := range []string{"filtering 1 ", " v1 10 PVID Egress Untagged", " v2 20-22 42", " v3 1 PVID Egress Untagged", " left 0 ",
+		"bridge brv: vlan_filtering is off, want it on: ip link set brv type bridge vlan_filtering 1", "filtering 0"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if strings.Contains(words, "accepted") {
+		t.Error("a bridge that does not filter was taken")
 	}
 }
