@@ -33,6 +33,7 @@ var house = plan{
 		"spanwire/testbed/netlab":          0,
 		"spanwire/testbed/kernelvm/guest":  0,
 		"spanwire/testbed/relay":           0,
+		"spanwire/testbed/tshark":          0,
 		"spanwire/testbed/kernelvm":        1,
 		"spanwire/pseudowire/ethernet":     1,
 		"spanwire/pseudowire/framerelay":   1,

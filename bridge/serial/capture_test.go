@@ -3,36 +3,25 @@ package serial
 import (
 	"bytes"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"spanwire/pseudowire"
+	"spanwire/testbed/tshark"
 )
 
 // judge has tshark read the capture of a Frame Relay line, and find management and
 // IP in it and nothing malformed.
 func judge(t *testing.T, capture []byte) {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "line.pcap")
-	if err := os.WriteFile(name, capture, 0o600); err != nil {
+	all, err := tshark.Read(capture, []string{"frame.protocols"}, "-o", "ip.check_checksum:TRUE")
+	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("tshark", "-n", "-r", name, "-o", "ip.check_checksum:TRUE", "-T", "fields",
-		"-e", "frame.protocols", "-e", "_ws.expert.message", "-e", "_ws.malformed")
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
-	}
 	count := map[string]int{}
-	for line := range strings.Lines(string(out)) {
-		count[strings.TrimRight(line, "\n")]++
+	for _, f := range all {
+		count[f["frame.protocols"]+f.Complaint()]++
 	}
-	if len(count) != 2 || count["fr:q933\t\t"] < 8 || count["fr:ip\t\t"] != 32 {
+	if len(count) != 2 || count["fr:q933"] < 8 || count["fr:ip"] != 32 {
 		t.Errorf("tshark: %v, want 8 frames of fr:q933 at least, 32 of fr:ip and no other", count)
 	}
 }
@@ -65,13 +54,17 @@ func TestCaptures(t *testing.T) {
 		if err := c.End(); err != nil {
 			t.Error(err)
 		}
-		name := filepath.Join(t.TempDir(), "line.pcap")
-		if err := os.WriteFile(name, file.Bytes(), 0o600); err != nil {
+		all, err := tshark.Read(file.Bytes(), []string{"frame.protocols"})
+		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command("tshark", "-n", "-r", name, "-T", "fields", "-e", "frame.protocols", "-e", "_ws.malformed").Output()
-		if got, want := string(out), strings.Repeat(v.want+"\t\n", 2); err != nil || got != want {
-			t.Errorf("%s: tshark: %q, %v, want %q", v.frame, got, err, want)
+		if len(all) != 2 {
+			t.Errorf("%s: tshark: %d frames, want 2", v.frame, len(all))
+		}
+		for _, f := range all {
+			if f["frame.protocols"] != v.want || f["_ws.malformed"] != "" {
+				t.Errorf("%s: tshark: %q, want %s", v.frame, f, v.want)
+			}
 		}
 	}
 }

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +20,7 @@ import (
 	"spanwire/cmd/internal/api"
 	"spanwire/cmd/internal/decode"
 	"spanwire/l2tpv3/wire"
+	"spanwire/testbed/tshark"
 )
 
 // A recording is all that crosses a device of a site.
@@ -384,27 +382,13 @@ type judgement struct{ number, message, digest, expert string }
 // judged has tshark read the control messages of a capture.
 func judged(t *testing.T, capture []byte, secret string) (all []judgement) {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "judged.pcap")
-	if err := os.WriteFile(name, capture, 0o600); err != nil {
+	frames, err := tshark.Read(capture, []string{"frame.number", "l2tp.avp.message_type", "l2tp.avp.message_digest"},
+		"-o", "l2tp.shared_secret:"+secret, "-Y", "l2tp.ccid and not icmp")
+	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-n", "-r", name, "-o", "l2tp.shared_secret:" + secret, "-Y", "l2tp.ccid and not icmp", "-T", "fields"}
-	for _, f := range []string{"frame.number", "l2tp.avp.message_type", "l2tp.avp.message_digest", "_ws.expert.message", "_ws.malformed"} {
-		args = append(args, "-e", f)
-	}
-	cmd := exec.Command("tshark", args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
-	}
-	for line := range strings.Lines(string(out)) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != 5 {
-			t.Fatalf("tshark: %q", line)
-		}
-		all = append(all, judgement{f[0], f[1], f[2], f[3] + f[4]})
+	for _, f := range frames {
+		all = append(all, judgement{f["frame.number"], f["l2tp.avp.message_type"], f["l2tp.avp.message_digest"], f.Complaint()})
 	}
 	return all
 }

@@ -1,23 +1,18 @@
 package wire_test
 
 import (
-	"bytes"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"spanwire/cookie"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
+	"spanwire/testbed/tshark"
 )
 
 // A side is one end of the dialogue that tshark judges.
@@ -148,41 +143,13 @@ type verdict struct{ message, digest, warning string }
 // judged has tshark read the dialogue.
 func (d *dialogue) judged(t *testing.T, secret string) (all []verdict) {
 	t.Helper()
-	var file bytes.Buffer
-	w := pcapgo.NewWriter(&file)
-	if err := w.WriteFileHeader(1<<16, layers.LinkTypeRaw); err != nil {
-		t.Fatal(err)
-	}
-	for i, p := range d.packets {
-		at := time.Unix(1e9, 0).Add(time.Duration(i) * time.Millisecond)
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(p), Length: len(p)}, p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(t.TempDir(), "dialogue.pcap")
-	if err := os.WriteFile(name, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-n", "-r", name, "-o", "l2tp.shared_secret:" + secret, "-o", "udp.check_checksum:TRUE", "-T", "fields", "-Y", "l2tp"}
-	for _, f := range []string{"l2tp.avp.message_type", "l2tp.avp.message_digest", "_ws.expert.message", "_ws.malformed"} {
-		args = append(args, "-e", f)
-	}
-	cmd := exec.Command("tshark", args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
+	frames, err := tshark.ReadFrames(layers.LinkTypeRaw, d.packets, []string{"l2tp.avp.message_type", "l2tp.avp.message_digest"},
+		"-o", "l2tp.shared_secret:"+secret, "-o", "udp.check_checksum:TRUE", "-Y", "l2tp")
 	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
+		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(out)) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != 4 {
-			t.Fatalf("tshark: %q", line)
-		}
-		all = append(all, verdict{f[0], f[1], f[2] + f[3]})
-	}
-	if len(all) != len(d.packets) {
-		t.Fatalf("tshark: %d packets, want %d", len(all), len(d.packets))
+	for _, f := range frames {
+		all = append(all, verdict{f["l2tp.avp.message_type"], f["l2tp.avp.message_digest"], f.Complaint()})
 	}
 	return all
 }

@@ -3,18 +3,14 @@ package framerelay
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 
 	"spanwire/testbed/relay"
+	"spanwire/testbed/tshark"
 )
 
 // fields are what tshark is asked for of each frame.
@@ -22,51 +18,15 @@ var fields = []string{
 	"frame.protocols", "fr.dlci", "fr.cr", "fr.fecn", "fr.becn", "fr.de",
 	"q933.message_type", "q933.report_type", "q933.link_verification.txseq", "q933.link_verification.rxseq", "q933.dlci", "q933.status",
 	"lmi.msg_type", "lmi.ele_rcd_type", "lmi.send_seq", "lmi.recv_seq", "lmi.dlci_hi", "lmi.dlci_low", "lmi.dlci_new", "lmi.dlci_act",
-	"ip.src", "_ws.expert.message", "_ws.malformed",
+	"ip.src",
 }
 
-// judged has tshark read frames of one line, and returns the fields of each that
-// are there.
-func judged(t *testing.T, frames [][]byte) (all []map[string]string) {
+// judged has tshark read frames of one line.
+func judged(t *testing.T, frames [][]byte) []tshark.Frame {
 	t.Helper()
-	var file bytes.Buffer
-	w := pcapgo.NewWriter(&file)
-	if err := w.WriteFileHeader(1<<16, layers.LinkTypeFRelay); err != nil {
-		t.Fatal(err)
-	}
-	for i, f := range frames {
-		at := time.Unix(1e9, 0).Add(time.Duration(i) * time.Second)
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(f), Length: len(f)}, f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(t.TempDir(), "line.pcap")
-	if err := os.WriteFile(name, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-n", "-r", name, "-T", "fields", "-o", "ip.check_checksum:TRUE"}
-	for _, f := range fields {
-		args = append(args, "-e", f)
-	}
-	cmd := exec.Command("tshark", args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
+	all, err := tshark.ReadFrames(layers.LinkTypeFRelay, frames, fields, "-o", "ip.check_checksum:TRUE")
 	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
-	}
-	for line := range strings.Lines(string(out)) {
-		values := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		m := map[string]string{}
-		for i, v := range values {
-			if v != "" {
-				m[fields[i]] = v
-			}
-		}
-		all = append(all, m)
-	}
-	if len(all) != len(frames) {
-		t.Fatalf("tshark: %d frames, want %d", len(all), len(frames))
+		t.Fatal(err)
 	}
 	return all
 }
@@ -100,6 +60,9 @@ func TestWireshark(t *testing.T) {
 				if !ok {
 					t.Fatalf("%x", l.frames[i])
 				}
+				if why := got.Complaint(); why != "" {
+					t.Errorf("%s: tshark: %s", m.describe(), why)
+				}
 				for field, want := range m.fields(headerLen) {
 					if got[field] != want {
 						t.Errorf("%s: tshark has %s %q, want %q", m.describe(), field, got[field], want)
@@ -116,7 +79,7 @@ func (m *message) fields(headerLen int) map[string]string {
 	if m.form == Cisco {
 		// Tshark takes a PVC's DLCI for one of Annex D, and shows another.
 		fields := map[string]string{
-			"frame.protocols": "fr:lmi", "fr.dlci": "1023", "_ws.expert.message": "", "_ws.malformed": "",
+			"frame.protocols": "fr:lmi", "fr.dlci": "1023",
 			"lmi.msg_type": fmt.Sprintf("%#x", m.kind), "lmi.ele_rcd_type": number(m.report), "lmi.send_seq": number(m.send), "lmi.recv_seq": number(m.received),
 		}
 		var isNew, active []string
@@ -127,7 +90,7 @@ func (m *message) fields(headerLen int) map[string]string {
 		return fields
 	}
 	fields := map[string]string{
-		"frame.protocols": "fr:q933", "fr.dlci": "0", "_ws.expert.message": "", "_ws.malformed": "",
+		"frame.protocols": "fr:q933", "fr.dlci": "0",
 		"q933.message_type": fmt.Sprintf("%#x", m.kind), "q933.report_type": number(m.report),
 	}
 	if m.report != singlePVC {
@@ -167,8 +130,11 @@ func TestWiresharkReadsHeaders(t *testing.T) {
 		return "0"
 	}
 	for i, got := range judged(t, frames) {
+		if why := got.Complaint(); why != "" {
+			t.Errorf("%x: tshark: %s", frames[i], why)
+		}
 		for field, want := range map[string]string{
-			"frame.protocols": "fr:ip", "ip.src": "10.0.0.1", "_ws.expert.message": "", "_ws.malformed": "",
+			"frame.protocols": "fr:ip", "ip.src": "10.0.0.1",
 			"fr.dlci": fmt.Sprint(want[i].DLCI), "fr.cr": bit(want[i].CR), "fr.fecn": bit(want[i].FECN), "fr.becn": bit(want[i].BECN), "fr.de": bit(want[i].DE),
 		} {
 			if got[field] != want {

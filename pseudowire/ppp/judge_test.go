@@ -1,68 +1,19 @@
 package ppp
 
 import (
-	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
+
+	"spanwire/testbed/tshark"
 )
 
 // fields are what tshark is asked for of each frame. Each protocol has its own names.
 var fields = []string{
-	"frame.protocols", "_ws.expert.message", "_ws.malformed",
-	"ppp.code", "ppp.identifier", "pap.code", "pap.identifier", "chap.code", "chap.identifier", "eap.code", "eap.id",
-}
-
-// judged has tshark read frames, and returns the fields of each that are there.
-func judged(t *testing.T, frames [][]byte) (all []map[string]string) {
-	t.Helper()
-	var file bytes.Buffer
-	w := pcapgo.NewWriter(&file)
-	if err := w.WriteFileHeader(1<<16, layers.LinkTypePPP); err != nil {
-		t.Fatal(err)
-	}
-	for i, f := range frames {
-		at := time.Unix(1e9, 0).Add(time.Duration(i) * time.Second)
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(f), Length: len(f)}, f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(t.TempDir(), "link.pcap")
-	if err := os.WriteFile(name, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-n", "-r", name, "-T", "fields"}
-	for _, f := range fields {
-		args = append(args, "-e", f)
-	}
-	cmd := exec.Command("tshark", args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
-	}
-	for line := range strings.Lines(string(out)) {
-		m := map[string]string{}
-		for i, v := range strings.Split(strings.TrimRight(line, "\n"), "\t") {
-			if v != "" {
-				m[fields[i]] = v
-			}
-		}
-		all = append(all, m)
-	}
-	if len(all) != len(frames) {
-		t.Fatalf("tshark: %d frames, want %d", len(all), len(frames))
-	}
-	return all
+	"frame.protocols", "ppp.code", "ppp.identifier", "pap.code", "pap.identifier", "chap.code", "chap.identifier", "eap.code", "eap.id",
 }
 
 // TestWireshark has tshark read what two ends say to each other, and find nothing that
@@ -94,7 +45,11 @@ func TestWireshark(t *testing.T) {
 	frames = append(append(frames, r), more...)
 
 	seen := map[string]bool{}
-	for i, got := range judged(t, frames) {
+	all, err := tshark.ReadFrames(layers.LinkTypePPP, frames, fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range all {
 		p, n := header(frames[i])
 		c, _ := parsePacket(frames[i][n:])
 		name := names[p]
@@ -103,7 +58,7 @@ func TestWireshark(t *testing.T) {
 			id = "eap.id"
 		}
 		seen[fmt.Sprint(p, " ", c.code)] = true
-		if !strings.HasPrefix(got["frame.protocols"], protocols) || got["_ws.malformed"] != "" || got["_ws.expert.message"] != "" ||
+		if !strings.HasPrefix(got["frame.protocols"], protocols) || got.Complaint() != "" ||
 			got[name[1]+".code"] != fmt.Sprint(c.code) {
 			t.Errorf("%v % x: tshark has %q, want %s, code %d", p, frames[i][n:], got, protocols, c.code)
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"spanwire/testbed/tshark"
 )
 
 func (b *bench) pcap(r row) string { return filepath.Join(b.dir, r.String()+".pcap") }
@@ -69,10 +70,9 @@ func isTCP4(frame []byte) bool {
 	return len(frame) > protocolOffset && binary.BigEndian.Uint16(frame[typeOffset:]) == 0x0800 && frame[protocolOffset] == tcp
 }
 
-// fields are what tshark is asked for, as columns of its output. Of an Ethernet
-// field the first is the outer header's, the last that of the frame inside.
+// fields are what tshark is asked for. Of an Ethernet field the first is the outer header's, the last that of the frame inside.
 var fields = []string{"eth.src", "l2tp.sid", "l2tp.cookie", "l2tp.l2_spec_s", "l2tp.l2_spec_sequence",
-	"eth.dst", "eth.type", "data.data", "udp.checksum.status", "_ws.malformed"}
+	"eth.dst", "eth.type", "data.data", "udp.checksum.status"}
 
 // judge has tshark read the row's capture, and compares what it found of the row's
 // session there with what was to be sent. Other sessions are not quite silent.
@@ -85,32 +85,23 @@ func (b *bench) judge(r row) error {
 		sublayer = "Default L2-Specific"
 	}
 	ourID, theirID := r.sessions()
-	args := []string{"-r", b.pcap(r), "-n", "-o", "l2tp.cookie_size:" + cookie, "-o", "l2tp.l2_specific:" + sublayer,
-		"-o", "udp.check_checksum:TRUE", "-d", "l2tp.pw_type==0,eth", "-Y", fmt.Sprintf("l2tp.sid==0x%08x or l2tp.sid==0x%08x", ourID, theirID), "-T", "fields"}
-	for _, f := range fields {
-		args = append(args, "-e", f)
-	}
-	var complaint bytes.Buffer
-	cmd := exec.Command("tshark", args...)
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
+	capture, err := os.ReadFile(b.pcap(r))
 	if err != nil {
-		return fmt.Errorf("tshark: %w: %s", err, &complaint)
+		return err
+	}
+	packets, err := tshark.Read(capture, fields, "-o", "l2tp.cookie_size:"+cookie, "-o", "l2tp.l2_specific:"+sublayer,
+		"-o", "udp.check_checksum:TRUE", "-d", "l2tp.pw_type==0,eth", "-Y", fmt.Sprintf("l2tp.sid==0x%08x or l2tp.sid==0x%08x", ourID, theirID))
+	if err != nil {
+		return err
 	}
 	seen := map[direction]*witness{fromKernel: newWitness(r, fromKernel), fromSpanwire: newWitness(r, fromSpanwire)}
-	number := 0
-	for line := range strings.Lines(string(out)) {
-		number++
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != len(fields) {
-			return fmt.Errorf("tshark: %d fields, want %d: %q", len(f), len(fields), line)
-		}
+	for i, p := range packets {
 		d := fromKernel
-		if strings.HasPrefix(f[0], b.mac.String()) {
+		if strings.HasPrefix(p["eth.src"], b.mac.String()) {
 			d = fromSpanwire
 		}
-		if err := seen[d].packet(f); err != nil {
-			return fmt.Errorf("L2TP packet %d: %w: %q", number, err, line)
+		if err := seen[d].packet(p); err != nil {
+			return fmt.Errorf("L2TP packet %d: %w: %q", i+1, err, p)
 		}
 	}
 	for _, w := range seen {
@@ -145,32 +136,31 @@ func newWitness(r row, d direction) *witness {
 }
 
 // packet takes what tshark says of one packet.
-func (w *witness) packet(f []string) error {
-	source, id, cookie, s, sequence, destination, kind, data, checksum, malformed := f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9]
+func (w *witness) packet(f tshark.Frame) error {
 	const good = "1"
 	switch {
-	case malformed != "":
+	case f["_ws.malformed"] != "":
 		return fmt.Errorf("malformed")
-	case id != fmt.Sprintf("0x%08x", w.id):
-		return fmt.Errorf("session %s, want 0x%08x", id, w.id)
-	case cookie != hex.EncodeToString(w.cookie):
-		return fmt.Errorf("cookie %s, want %x", cookie, w.cookie)
-	case w.udp && !strings.HasPrefix(checksum, good):
-		return fmt.Errorf("UDP checksum status %q, want %q", checksum, good)
-	case w.row.sublayer && (s == "1") != w.row.sequence:
-		return fmt.Errorf("S bit %q of a row with sequencing %v", s, w.row.sequence)
+	case f["l2tp.sid"] != fmt.Sprintf("0x%08x", w.id):
+		return fmt.Errorf("session %s, want 0x%08x", f["l2tp.sid"], w.id)
+	case f["l2tp.cookie"] != hex.EncodeToString(w.cookie):
+		return fmt.Errorf("cookie %s, want %x", f["l2tp.cookie"], w.cookie)
+	case w.udp && !strings.HasPrefix(f["udp.checksum.status"], good):
+		return fmt.Errorf("UDP checksum status %q, want %q", f["udp.checksum.status"], good)
+	case w.row.sublayer && (f["l2tp.l2_spec_s"] == "1") != w.row.sequence:
+		return fmt.Errorf("S bit %q of a row with sequencing %v", f["l2tp.l2_spec_s"], w.row.sequence)
 	}
 	if w.row.sequence {
-		n, err := strconv.Atoi(sequence)
+		n, err := strconv.Atoi(f["l2tp.l2_spec_sequence"])
 		if err != nil || w.sequence >= 0 && n != w.sequence {
-			return fmt.Errorf("sequence number %s, want %d", sequence, w.sequence)
+			return fmt.Errorf("sequence number %s, want %d", f["l2tp.l2_spec_sequence"], w.sequence)
 		}
 		w.sequence = (n + 1) & (1<<24 - 1)
 	}
-	if last(kind) != "0x88b5" {
+	if last(f["eth.type"]) != "0x88b5" {
 		return nil // the kernels' own: ARP, ICMP
 	}
-	text := strings.ReplaceAll(last(destination)+last(source), ":", "") + "88b5" + last(data)
+	text := strings.ReplaceAll(last(f["eth.dst"])+last(f["eth.src"]), ":", "") + "88b5" + last(f["data.data"])
 	got, err := hex.DecodeString(text)
 	switch {
 	case err != nil:

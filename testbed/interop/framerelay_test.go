@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"spanwire/bridge/serial"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/framerelay"
+	"spanwire/testbed/tshark"
 )
 
 // A ce is a customer's router on a serial line: it asks for the status of its PVCs,
@@ -241,23 +242,23 @@ func (s *site) awaitPVC(t *testing.T, binary, want string) {
 // nothing else, and nothing malformed.
 func (s *site) judge(t *testing.T, form framerelay.Form) {
 	t.Helper()
-	cmd := exec.Command("tshark", "-n", "-r", s.capture(), "-o", "ip.check_checksum:TRUE", "-T", "fields",
-		"-e", "frame.protocols", "-e", "_ws.expert.message", "-e", "_ws.malformed")
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
+	capture, err := os.ReadFile(s.capture())
 	if err != nil {
-		t.Fatalf("tshark: %v: %s", err, &complaint)
+		t.Fatal(err)
+	}
+	all, err := tshark.Read(capture, []string{"frame.protocols"}, "-o", "ip.check_checksum:TRUE")
+	if err != nil {
+		t.Fatal(err)
 	}
 	management := "fr:q933"
 	if form == framerelay.Cisco {
 		management = "fr:lmi"
 	}
 	count := map[string]int{}
-	for line := range strings.Lines(string(out)) {
-		count[strings.TrimRight(line, "\n")]++
+	for _, f := range all {
+		count[f["frame.protocols"]+f.Complaint()]++
 	}
-	if len(count) != 2 || count[management+"\t\t"] < 8 || count["fr:ip:icmp:data\t\t"] != 16 {
+	if len(count) != 2 || count[management] < 8 || count["fr:ip:icmp:data"] != 16 {
 		t.Errorf("%s: tshark: %v, want 8 frames of %s at least, 16 of fr:ip:icmp:data and no other", s.name, count, management)
 	}
 }
