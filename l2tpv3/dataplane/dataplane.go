@@ -108,6 +108,10 @@ type Plane interface {
 	// Open makes a Link. Its Session ID is unique in the plane.
 	Open(Params) (Link, error)
 
+	// OpenV2 makes the Link of a session of L2TPv2. Its Tunnel ID and Session ID
+	// together are unique in the plane.
+	OpenV2(ParamsV2) (LinkV2, error)
+
 	// NewReceiver returns where the one goroutine that reads conn puts the
 	// data messages it finds.
 	NewReceiver(conn *transport.Conn) Receiver
@@ -152,6 +156,10 @@ type Link interface {
 type Receiver interface {
 	// Receive takes a data message: d.Frame begins after the Session ID.
 	Receive(d *transport.Datagram, sessionID uint32)
+
+	// ReceiveV2 takes a data message of L2TPv2: d.Frame is the whole datagram,
+	// whose T bit is 0 and Ver 2.
+	ReceiveV2(d *transport.Datagram)
 
 	// Flush delivers what Receive has gathered, and is called after the last
 	// datagram of each batch and whenever the time that it returned has

@@ -311,17 +311,21 @@ func (d *dialler) take(e l2tpv3.Event) {
 // nowhere is a plane that carries nothing: no frame is sent.
 type nowhere struct{}
 
-func (nowhere) Open(dataplane.Params) (dataplane.Link, error)  { return nowhere{}, nil }
-func (nowhere) NewReceiver(*transport.Conn) dataplane.Receiver { return nowhere{} }
-func (nowhere) Drop(pseudowire.Drop)                           {}
-func (nowhere) Drops() (n [pseudowire.Drops]uint64)            { return n }
-func (nowhere) Send([]pseudowire.Frame) int                    { return 0 }
-func (nowhere) Attach(func([]pseudowire.Frame) int)            {}
-func (nowhere) SetPath(*transport.Conn, *transport.Path)       {}
-func (nowhere) Stats() (s dataplane.Stats)                     { return s }
-func (nowhere) Close()                                         {}
-func (nowhere) Receive(*transport.Datagram, uint32)            {}
-func (nowhere) Flush(time.Time) (next time.Time)               { return next }
+func (nowhere) Open(dataplane.Params) (dataplane.Link, error)       { return nowhere{}, nil }
+func (nowhere) OpenV2(dataplane.ParamsV2) (dataplane.LinkV2, error) { return nowhere{}, nil }
+func (nowhere) NewReceiver(*transport.Conn) dataplane.Receiver      { return nowhere{} }
+func (nowhere) Drop(pseudowire.Drop)                                {}
+func (nowhere) Drops() (n [pseudowire.Drops]uint64)                 { return n }
+func (nowhere) Send([]pseudowire.Frame) int                         { return 0 }
+func (nowhere) Attach(func([]pseudowire.Frame) int)                 {}
+func (nowhere) SetPath(*transport.Conn, *transport.Path)            {}
+func (nowhere) Stats() (s dataplane.Stats)                          { return s }
+func (nowhere) Close()                                              {}
+func (nowhere) Receive(*transport.Datagram, uint32)                 {}
+func (nowhere) ReceiveV2(*transport.Datagram)                       {}
+func (nowhere) Number(bool)                                         {}
+func (nowhere) Numbering() bool                                     { return false }
+func (nowhere) Flush(time.Time) (next time.Time)                    { return next }
 
 // printSetUps prints what the loads came to.
 func printSetUps(w io.Writer, all []setUp) {

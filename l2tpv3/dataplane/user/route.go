@@ -17,7 +17,7 @@ type route struct {
 	path   *transport.Path
 	peer   netip.AddrPort
 	follow bool // the socket is bound to no address: answer from the one addressed
-	skip   int  // octets at the front of a Link's header that it does without
+	skip   uint8  // octets at the front of a Link's header that it does without
 	spares *spares
 
 	// Under the lock of routes.
@@ -69,9 +69,9 @@ func (s *routes) get(conn *transport.Conn, path *transport.Path) *route {
 // omitted returns how many octets a data header over UDP has at its front that one
 // over e has not. RFC 3931 sections 4.1.1.1 and 4.1.2.1: from the Session ID on both are
 // the same.
-func omitted(e wire.Encap) int {
+func omitted(e wire.Encap) uint8 {
 	const none = pseudowire.NoSublayer
-	return wire.DataHeaderLen(wire.UDP, 0, none) - wire.DataHeaderLen(e, 0, none)
+	return uint8(wire.DataHeaderLen(wire.UDP, 0, none) - wire.DataHeaderLen(e, 0, none))
 }
 
 // turn returns the route to the same peer from another address of ours. It keeps

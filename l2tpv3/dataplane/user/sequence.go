@@ -3,17 +3,10 @@ package user
 import (
 	"time"
 
-	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
 
 const (
-	// newWindow is how far ahead of the expected one a number counts as new.
-	// RFC 3931 section 4.6: "considered less than or equal to the last received
-	// number if its value lies in the range of the last received number and
-	// the preceding (2^23-1) values, inclusive."
-	newWindow = 1 << 23
-
 	// heldFrames bounds what waits for an earlier frame.
 	heldFrames = 64
 
@@ -35,8 +28,10 @@ const (
 	old                    // drop it
 )
 
-// A sequence is the receiver's half of RFC 3931 appendix C.
+// A sequence is the receiver's half of RFC 3931 appendix C. RFC 2661 says less of it, and
+// nothing else.
 type sequence struct {
+	mask     uint32 // has the bits of a number
 	expected uint32
 	begun    bool
 	oldNext  uint32 // successor of the last old number
@@ -47,14 +42,14 @@ type sequence struct {
 // it never came, and whether it was out of its place. A static session has no
 // beginning that both sides see, so the first number is taken as it is.
 func (s *sequence) judge(n uint32, hold bool) (v verdict, lost uint32, oos bool) {
-	ahead := (n - s.expected) & wire.SequenceMask
+	ahead := s.ahead(n)
 	switch {
 	case ahead == 0 || !s.begun:
 		s.accept(n)
 		return inOrder, 0, false
-	case ahead < newWindow && hold && ahead < heldFrames:
+	case hold && ahead < heldFrames:
 		return early, 0, true
-	case ahead < newWindow:
+	case s.isNew(ahead):
 		s.accept(n)
 		return inOrder, ahead, true
 	}
@@ -62,7 +57,7 @@ func (s *sequence) judge(n uint32, hold bool) (v verdict, lost uint32, oos bool)
 		s.oldRun = 0
 	}
 	s.oldRun++
-	s.oldNext = (n + 1) & wire.SequenceMask
+	s.oldNext = (n + 1) & s.mask
 	if s.oldRun >= resyncAfter {
 		s.accept(n)
 		return inOrder, 0, true
@@ -70,15 +65,24 @@ func (s *sequence) judge(n uint32, hold bool) (v verdict, lost uint32, oos bool)
 	return old, 0, true
 }
 
+// ahead returns how far n is ahead of the expected number.
+func (s *sequence) ahead(n uint32) uint32 { return (n - s.expected) & s.mask }
+
+// isNew reports whether a number that is so far ahead is a new one. RFC 3931 section
+// 4.6: "considered less than or equal to the last received number if its value lies in
+// the range of the last received number and the preceding (2^23-1) values, inclusive."
+// RFC 2661 section 5.8 has the same of 16 bits.
+func (s *sequence) isNew(ahead uint32) bool { return ahead <= s.mask>>1 }
+
 // beyond reports whether n is new, but too far ahead to be held.
 func (s *sequence) beyond(n uint32) bool {
-	ahead := (n - s.expected) & wire.SequenceMask
-	return ahead >= heldFrames && ahead < newWindow
+	ahead := s.ahead(n)
+	return ahead >= heldFrames && s.isNew(ahead)
 }
 
 func (s *sequence) accept(n uint32) {
 	s.begun = true
-	s.expected = (n + 1) & wire.SequenceMask
+	s.expected = (n + 1) & s.mask
 	s.oldRun = 0
 }
 
@@ -125,16 +129,16 @@ func (h *shelf) take(n uint32) (pseudowire.Frame, bool) {
 	return f, true
 }
 
-// gap returns how many numbers from the expected one on are missing before the
+// gap returns how many numbers from the expected one of q on are missing before the
 // first held frame. It forgets those frames that are not ahead any more.
-func (h *shelf) gap(expected uint32) int {
+func (h *shelf) gap(q *sequence) int {
 	least := heldFrames
 	for i := range h.slots {
 		s := &h.slots[i]
 		if !s.full {
 			continue
 		}
-		ahead := (s.n - expected) & wire.SequenceMask
+		ahead := q.ahead(s.n)
 		if ahead >= heldFrames {
 			s.full = false
 			h.count--

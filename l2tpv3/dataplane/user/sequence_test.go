@@ -11,6 +11,9 @@ import (
 	"spanwire/pseudowire"
 )
 
+// newWindow is how many numbers are new ones, the expected one included.
+const newWindow = 1 << 23
+
 // TestJudge takes numbers in the order in which they come and says what becomes
 // of each. RFC 3931 section 4.6 and appendix C.
 func TestJudge(t *testing.T) {
@@ -36,7 +39,7 @@ func TestJudge(t *testing.T) {
 		{"old ones without order stay old", false, []uint32{1000, 0, 2, 4, 6, 8, 10, 12},
 			[]verdict{inOrder, old, old, old, old, old, old, old}},
 	} {
-		var s sequence
+		s := sequence{mask: wire.SequenceMask}
 		var got []verdict
 		for _, n := range v.come {
 			v, _, _ := s.judge(n, v.hold)
@@ -54,7 +57,7 @@ func TestJudgeNeverGoesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := rapid.Uint32Range(0, wire.SequenceMask).Draw(t, "start")
 		offsets := rapid.SliceOf(rapid.IntRange(-200, 200)).Draw(t, "offsets")
-		var s sequence
+		s := sequence{mask: wire.SequenceMask}
 		s.judge(start, false)
 		last, run := start, 0
 		for _, o := range offsets {
@@ -86,7 +89,7 @@ func TestShelf(t *testing.T) {
 	if !h.put(7, frame) || h.put(7, frame) {
 		t.Error("put 7 twice: want true, then false for the duplicate")
 	}
-	if got := h.gap(5); got != 2 {
+	if got := h.gap(&sequence{mask: wire.SequenceMask, expected: 5}); got != 2 {
 		t.Errorf("gap from 5 to 7: %d, want 2", got)
 	}
 	if _, ok := h.take(7 + heldFrames); ok {
@@ -97,7 +100,7 @@ func TestShelf(t *testing.T) {
 		t.Errorf("take 7: %v, %d octets, headroom %d", ok, f.Len(), f.Headroom())
 	}
 	h.put(3, frame)
-	if got := h.gap(5); got != heldFrames || h.count != 0 {
+	if got := h.gap(&sequence{mask: wire.SequenceMask, expected: 5}); got != heldFrames || h.count != 0 {
 		t.Errorf("a held frame behind the expected one: gap %d, %d held; want it forgotten", got, h.count)
 	}
 }

@@ -1,7 +1,6 @@
 package user
 
 import (
-	"fmt"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -51,11 +50,12 @@ func (t *table) lookup(id uint32) *Link {
 	}
 }
 
-func (t *table) insert(l *Link) error {
+// insert puts a Link into the table, unless the ID is another's, which it returns.
+func (t *table) insert(l *Link) (other *Link) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if other := t.lookup(l.params.SessionID); other != nil {
-		return fmt.Errorf("session %s: session ID %d belongs to session %s already", l.params.Name, l.params.SessionID, other.params.Name)
+		return other
 	}
 	if s := t.slots.Load(); s == nil || 2*(t.used+1) > len(*s) {
 		t.resize()

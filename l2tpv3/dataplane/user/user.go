@@ -5,6 +5,7 @@
 package user
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -36,9 +37,10 @@ const (
 
 // A Plane is a dataplane.Plane.
 type Plane struct {
-	table  table
-	routes routes
-	drops  drops // of what belongs to no session
+	table   table
+	tableV2 table
+	routes  routes
+	drops   drops // of what belongs to no session
 }
 
 // New returns a plane without sessions.
@@ -87,6 +89,7 @@ const cacheLine = 64
 // dropped.
 type rest struct {
 	plane  *Plane
+	table  *table // of the plane, that the Link is in
 	params dataplane.Params
 	isIP   func(frame []byte) bool // of what is sent without a number; nil: nothing is
 
@@ -104,9 +107,8 @@ type outbound struct {
 	route          atomic.Pointer[route] // nil: none
 	packets, bytes atomic.Uint64
 	next           atomic.Uint32 // the next sequence number
-	numbered       bool          // what is sent, unless isIP says otherwise
-	headerLen      uint8
-	header         [wire.MaxDataHeaderLen]byte // as it is over UDP
+	form           atomic.Uint32 // a form: what stands before frames now
+	header         [wire.MaxDataHeaderLen]byte
 }
 
 // An inbound is what receiving a frame touches of a Link.
@@ -116,11 +118,12 @@ type inbound struct {
 	packets, bytes atomic.Uint64
 	lastReceived   atomic.Int64  // Unix nanoseconds
 	delivering     atomic.Int32  // calls of deliver that run
-	misread        atomic.Int32  // frames in a row that make sense only 4 octets off
+	told           atomic.Int32  // by the frames before, see misread and follow
 	place          atomic.Uint32 // among what is pending at a Receiver, if anything is
 	cookie         cookie.Cookie
 	sublayer       uint8 // octets
 	ethernet       bool
+	role           role // of L2TPv2
 }
 
 // An order is what is known of the sequence of a Link's frames over one Conn,
@@ -139,17 +142,21 @@ func (p *Plane) Open(params dataplane.Params) (dataplane.Link, error) {
 	if err := params.Check(); err != nil {
 		return nil, err
 	}
-	l := &Link{rest: &rest{plane: p, params: params}}
+	l := &Link{rest: &rest{plane: p, table: &p.table, params: params}}
 	if params.PeerSequencing == pseudowire.NonIPSequencing {
 		l.isIP = isIP(params.Pseudowire)
 	}
 	ethernet := params.Pseudowire == pseudowire.Ethernet || params.Pseudowire == pseudowire.EthernetVLAN
 	out, in := &l.out, &l.in
 	header := wire.AppendDataHeader(out.header[:0], wire.UDP, params.PeerSessionID, params.SendCookie, params.PeerSublayer)
-	out.headerLen, out.numbered = uint8(len(header)), params.PeerSequencing != pseudowire.NoSequencing
+	n := noNumber
+	if params.PeerSequencing != pseudowire.NoSequencing {
+		n = number
+	}
+	out.form.Store(newForm(0, len(header), n))
 	in.cookie, in.sublayer, in.ethernet = params.ReceiveCookie, uint8(params.Sublayer.Len()), ethernet
-	if err := p.table.insert(l); err != nil {
-		return nil, err
+	if other := p.table.insert(l); other != nil {
+		return nil, fmt.Errorf("session %s: session ID %d belongs to session %s already", params.Name, params.SessionID, other.params.Name)
 	}
 	return l, nil
 }
@@ -169,12 +176,9 @@ func (l *Link) Attach(deliver func([]pseudowire.Frame) int) {
 func (l *Link) SetPath(conn *transport.Conn, path *transport.Path) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if path == nil || l.closed {
+	if path == nil || l.closed || l.version2() && conn.Config().Encap != wire.UDP {
 		l.enter(nil)
 		return
-	}
-	if o := l.order.Load(); l.params.Sequencing != pseudowire.NoSequencing && (o == nil || o.conn != conn) {
-		l.order.Store(&order{link: l, conn: conn})
 	}
 	l.enter(l.plane.routes.acquire(conn, path))
 }
@@ -190,7 +194,7 @@ func (l *Link) enter(r *route) {
 
 // Close implements dataplane.Link.
 func (l *Link) Close() {
-	l.plane.table.remove(l)
+	l.table.remove(l)
 	l.mu.Lock()
 	l.closed = true
 	l.enter(nil)
@@ -213,9 +217,10 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 	if s == nil {
 		s = &sender{writer: r.conn.NewWriter()}
 	}
+	b := l.out.before(r)
 	for _, f := range frames {
 		if f.GSO.Kind != pseudowire.GSONone {
-			sent += l.cut(r, s, f)
+			sent += l.cut(r, b, s, f)
 			continue
 		}
 		if f.GSO.ChecksumStart != 0 {
@@ -225,57 +230,55 @@ func (l *Link) Send(frames []pseudowire.Frame) (sent int) {
 				continue
 			}
 		}
-		l.encapsulate(r, f, &s.packets[s.n], &s.heads[s.n])
+		l.encapsulate(b, f, &s.packets[s.n], &s.heads[s.n])
 		if s.n++; s.n == batch {
-			sent += l.flush(r, s)
+			sent += l.flush(r, b, s)
 		}
 	}
-	sent += l.flush(r, s)
+	sent += l.flush(r, b, s)
 	r.spares.Put(s)
 	return min(sent, len(frames)) // a super-frame is more than one
 }
 
 // cut sends the frames that a super-frame stands for, each with headers of its own
 // and its part of the payload where it is.
-func (l *Link) cut(r *route, s *sender, f pseudowire.Frame) (sent int) {
+func (l *Link) cut(r *route, b before, s *sender, f pseudowire.Frame) (sent int) {
 	if err := s.cutter.Init(f); err != nil {
 		l.drops.add(pseudowire.DropMalformed, 1)
 		return 0
 	}
-	numbered := l.sequenced(f)
-	header := l.out.before(r)
-	n := len(header)
+	sequenced := l.sequenced(b, f)
+	n := len(b.header)
 	for s.cutter.Count() > 0 {
-		h := append(s.heads[s.n][:0], header...)
-		if numbered {
-			wire.PutSequence(h[n-4:], l.out.next.Add(1)-1)
+		h := append(s.heads[s.n][:0], b.header...)
+		if sequenced {
+			l.out.putNumber(b, h[n-4:])
 		}
 		h, payload, _ := s.cutter.Next(h)
 		s.packets[s.n] = transport.Packet{Head: h, Body: payload, DSCP: f.SendDSCP}
 		if s.n++; s.n == batch {
-			sent += l.flush(r, s)
+			sent += l.flush(r, b, s)
 		}
 	}
 	return sent
 }
 
 // flush writes the packets that wait.
-func (l *Link) flush(r *route, s *sender) int {
+func (l *Link) flush(r *route, b before, s *sender) int {
 	if s.n == 0 {
 		return 0
 	}
 	result := s.writer.Write(r.path, s.packets[:s.n])
 	clear(s.packets[:s.n])
 	s.n = 0
-	l.count(r, result)
+	l.count(b, result)
 	return result.Packets
 }
 
 // encapsulate makes p, which is empty, of a frame and the session's header in front
 // of it: in its headroom or, where that is too small, in head.
-func (l *Link) encapsulate(r *route, f pseudowire.Frame, p *transport.Packet, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) {
-	header := l.out.before(r)
-	n := len(header)
+func (l *Link) encapsulate(b before, f pseudowire.Frame, p *transport.Packet, head *[wire.MaxDataHeaderLen + gso.HeaderMax]byte) {
+	n := len(b.header)
 	p.DSCP = f.SendDSCP
 	var h []byte
 	if f.Headroom() >= n {
@@ -285,17 +288,17 @@ func (l *Link) encapsulate(r *route, f pseudowire.Frame, p *transport.Packet, he
 		h = head[:n]
 		p.Head, p.Body = h, f.Bytes()
 	}
-	copy(h, header)
-	if l.sequenced(f) {
-		wire.PutSequence(h[n-4:], l.out.next.Add(1)-1)
+	copy(h, b.header)
+	if l.sequenced(b, f) {
+		l.out.putNumber(b, h[n-4:])
 	}
 }
 
 // sequenced reports whether the frame carries a number. RFC 3931 section 5.4.4:
 // "if an implementation is unable to perform such classification within L2
 // frames, all packets MUST be provided with sequence numbers".
-func (l *Link) sequenced(f pseudowire.Frame) bool {
-	return l.out.numbered && (l.isIP == nil || !l.isIP(f.Bytes()))
+func (l *Link) sequenced(b before, f pseudowire.Frame) bool {
+	return b.number != noNumber && (l.isIP == nil || !l.isIP(f.Bytes()))
 }
 
 // isIP returns what tells the IP packets among the frames of a type, nil for a type
@@ -314,12 +317,44 @@ func isIP(t pseudowire.Type) func(frame []byte) bool {
 	return nil
 }
 
-// before returns the header that stands before the Link's frames on a route.
-func (o *outbound) before(r *route) []byte { return o.header[r.skip:o.headerLen] }
+// A numbering is the kind of number that a header ends with.
+type numbering uint8
 
-func (l *Link) count(r *route, s transport.Sent) {
+const (
+	noNumber numbering = iota
+	number             // of L2TPv3, unless isIP says otherwise
+	numberV2           // of L2TPv2
+)
+
+// newForm makes a form of where a header begins and ends among the octets of an
+// outbound, and of its number.
+func newForm(from, to int, n numbering) uint32 { return uint32(from) | uint32(to)<<8 | uint32(n)<<16 }
+
+// A before is what one call of Send puts before its frames.
+type before struct {
+	header []byte
+	number numbering
+}
+
+// before returns what stands before the Link's frames on a route.
+func (o *outbound) before(r *route) before {
+	f := o.form.Load()
+	return before{o.header[uint8(f)+r.skip : uint8(f>>8)], numbering(f >> 16)}
+}
+
+// putNumber puts the next sequence number where a header has it.
+func (o *outbound) putNumber(b before, at []byte) {
+	n := o.next.Add(1) - 1
+	if b.number == numberV2 {
+		wire.PutNsV2(at, n)
+		return
+	}
+	wire.PutSequence(at, n)
+}
+
+func (l *Link) count(b before, s transport.Sent) {
 	l.out.packets.Add(uint64(s.Packets))
-	l.out.bytes.Add(uint64(s.Octets - s.Packets*len(l.out.before(r))))
+	l.out.bytes.Add(uint64(s.Octets - s.Packets*len(b.header)))
 	if s.Err == nil {
 		return
 	}
@@ -374,12 +409,8 @@ func (r *Receiver) judge(l *Link, d *transport.Datagram) pseudowire.Drop {
 	if !in.cookie.Match(f.Bytes()) {
 		return pseudowire.DropCookie
 	}
-	route := in.route.Load()
-	if route == nil || route.conn != r.conn || route.peer != d.From {
+	if !r.fromPeer(l, d) {
 		return pseudowire.DropSource
-	}
-	if route.follow && route.path.Local() != d.To {
-		l.answerFrom(route, d.To)
 	}
 	f = f.Skip(in.cookie.Len())
 	if sublayer == 0 {
@@ -397,11 +428,20 @@ func (r *Receiver) judge(l *Link, d *transport.Datagram) pseudowire.Drop {
 	case !sequenced:
 		return r.pend(l, f)
 	}
-	o := l.order.Load()
-	if o.conn != r.conn {
-		return pseudowire.DropSource // it has moved just now
+	return r.sequence(l, f, n)
+}
+
+// fromPeer reports whether a Link's datagram is from its peer, and answers from where it
+// was sent to.
+func (r *Receiver) fromPeer(l *Link, d *transport.Datagram) bool {
+	route := l.in.route.Load()
+	if route == nil || route.conn != r.conn || route.peer != d.From {
+		return false
 	}
-	return r.sequence(o, f, n)
+	if route.follow && route.path.Local() != d.To {
+		l.answerFrom(route, d.To)
+	}
+	return true
 }
 
 // answerFrom makes what we send leave from the address that the peer sends to.
@@ -416,11 +456,33 @@ func (l *Link) answerFrom(r *route, local netip.Addr) {
 	}
 }
 
+// orderOver returns the order of what comes over conn, for the goroutine that reads
+// conn; nil: the Link has moved just now.
+func (l *Link) orderOver(conn *transport.Conn) *order {
+	if o := l.order.Load(); o != nil && o.conn == conn {
+		return o
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.out.route.Load(); r == nil || r.conn != conn {
+		return nil
+	}
+	o := &order{link: l, conn: conn, sequence: sequence{mask: wire.SequenceMask}}
+	if l.version2() {
+		o.sequence.mask = wire.SequenceMaskV2
+	}
+	l.order.Store(o)
+	return o
+}
+
 // sequence delivers, holds or drops a frame by its number.
-func (r *Receiver) sequence(o *order, f pseudowire.Frame, n uint32) pseudowire.Drop {
-	l, hold := o.link, o.link.params.ReorderTimeout > 0
+func (r *Receiver) sequence(l *Link, f pseudowire.Frame, n uint32) pseudowire.Drop {
+	o, hold := l.orderOver(r.conn), l.params.ReorderTimeout > 0
+	if o == nil {
+		return pseudowire.DropSource
+	}
 	for o.shelf != nil && o.sequence.beyond(n) {
-		r.release(o, o.shelf.gap(o.sequence.expected)) // it has waited in vain
+		r.release(o, o.shelf.gap(&o.sequence)) // it has waited in vain
 	}
 	v, lost, oos := o.sequence.judge(n, hold)
 	if oos {
@@ -429,7 +491,7 @@ func (r *Receiver) sequence(o *order, f pseudowire.Frame, n uint32) pseudowire.D
 	if lost > 0 {
 		l.rxLost.Add(uint64(lost))
 	}
-	if v == old && r.slabOf(l) == nil && l.silent() { // what pends came just now
+	if v == old && !l.version2() && r.slabOf(l) == nil && l.silent() { // what pends came just now
 		o.sequence.accept(n)
 		v = inOrder
 	}
@@ -452,7 +514,7 @@ func (r *Receiver) sequence(o *order, f pseudowire.Frame, n uint32) pseudowire.D
 		}
 		return pseudowire.NotDropped
 	}
-	why := r.pend(o.link, f)
+	why := r.pend(l, f)
 	if o.shelf != nil {
 		r.release(o, 0)
 	}
@@ -556,7 +618,7 @@ func (r *Receiver) Flush(now time.Time) (next time.Time) {
 		if o.shelf != nil && !now.Before(o.shelf.until) {
 			// Give up the numbers before the first held frame; what is still
 			// held after it waits from now.
-			r.release(o, o.shelf.gap(o.sequence.expected))
+			r.release(o, o.shelf.gap(&o.sequence))
 			if o.shelf != nil {
 				o.shelf.until = now.Add(o.link.params.ReorderTimeout)
 			}
@@ -616,8 +678,8 @@ func (s *slab) flush(now time.Time) {
 // has a sublayer and the other has none.
 func (l *Link) suspect(f pseudowire.Frame) {
 	if ethernet.Plausible(f.Bytes()) {
-		if l.in.misread.Load() != 0 {
-			l.in.misread.Store(0)
+		if l.in.told.Load() != 0 {
+			l.in.told.Store(0)
 		}
 		return
 	}
@@ -630,7 +692,7 @@ func (l *Link) suspect(f pseudowire.Frame) {
 		shifted = f.Prepend(off)
 	}
 	if ethernet.Plausible(shifted) {
-		l.in.misread.Add(1)
+		l.in.told.Add(1)
 	}
 }
 
@@ -645,7 +707,7 @@ func (l *Link) Stats() dataplane.Stats {
 		RxReordered:  l.rxReordered.Load(),
 		RxLost:       l.rxLost.Load(),
 		Drops:        l.drops.load(),
-		Misread:      l.in.misread.Load() >= misreadFrames,
+		Misread:      l.in.ethernet && l.in.told.Load() >= misreadFrames,
 	}
 	if t := l.in.lastReceived.Load(); t != 0 {
 		s.LastReceived = time.Unix(0, t)
