@@ -7,6 +7,7 @@ import (
 	_ "embed" // the reference
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -93,16 +94,7 @@ func (e Errors) Error() string {
 
 // Load reads the file at path. Its error is one of the system's, or Errors.
 func Load(path string) (*File, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(file)
+	text, mode, err := read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +102,39 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode, secret := info.Mode().Perm(), f.secret(); mode&0o077 != 0 && secret != "" {
-		f.Warnings = append([]Problem{{File: path, Text: fmt.Sprintf(
-			"found mode %04o, by which others can read the %s in it, want 0600", mode, secret)}}, f.Warnings...)
+	if secret := f.secret(); secret != "" {
+		f.Warnings = append(exposed(path, mode, "read the "+secret), f.Warnings...)
 	}
 	return f, nil
+}
+
+// mostFile is the octets of the longest file that is read.
+const mostFile = 64 << 20
+
+// read returns the text of a file, and who may do what with it.
+func read(path string) (text []byte, mode fs.FileMode, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	text, err = io.ReadAll(io.LimitReader(file, mostFile+1))
+	if err == nil && len(text) > mostFile {
+		err = Errors{{File: path, Text: fmt.Sprintf("more than %d octets", mostFile)}}
+	}
+	return text, info.Mode().Perm(), err
+}
+
+// exposed warns of a file with secrets to which others than its owner have access.
+func exposed(path string, mode fs.FileMode, can string) []Problem {
+	if mode&0o077 == 0 {
+		return nil
+	}
+	return []Problem{{File: path, Text: fmt.Sprintf("found mode %04o, by which others can %s in it, want 0600", mode, can)}}
 }
 
 // secret tells what is in the file that others shall not read; "": nothing.

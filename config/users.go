@@ -5,9 +5,7 @@ import (
 	_ "embed" // the reference
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,34 +27,18 @@ type Users struct {
 	Warnings []Problem    // what works but should not stay so
 }
 
-// mostUsersFile bounds the octets of a file of users.
-const mostUsersFile = 64 << 20
-
 // LoadUsers reads a file of users. Its error is one of the system's, or Errors.
 func LoadUsers(path string) (*Users, error) {
-	file, err := os.Open(path)
+	text, mode, err := read(path)
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(file, mostUsersFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > mostUsersFile {
-		return nil, Errors{{File: path, Text: fmt.Sprintf("more than %d octets", mostUsersFile)}}
 	}
 	u, err := ParseUsers(path, text)
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && len(u.All) > 0 {
-		u.Warnings = append([]Problem{{File: path, Text: fmt.Sprintf(
-			"found mode %04o, by which others can read or change the passwords in it, want 0600", mode)}}, u.Warnings...)
+	if len(u.All) > 0 {
+		u.Warnings = append(exposed(path, mode, "read or change the passwords"), u.Warnings...)
 	}
 	return u, nil
 }
