@@ -505,7 +505,7 @@ func TestSecretFile(t *testing.T) {
 	}
 	name := filepath.Join(dir, "f.toml")
 	const rome = ":7: tunnel rome: secret_file: "
-	if _, err := LoadSecret(filepath.Join(dir, "open")); err == nil || err.Error() != filepath.Join(dir, "open")+": which has mode 0640, by which others can read or change it, want 0600" {
+	if _, _, err := LoadSecret(filepath.Join(dir, "open")); err == nil || err.Error() != filepath.Join(dir, "open")+": which has mode 0640, by which others can read or change it, want 0600" {
 		t.Errorf("open alone: %v", err)
 	}
 	for _, v := range []struct{ path, secret, warning, want string }{
@@ -542,7 +542,7 @@ func TestSecretFile(t *testing.T) {
 			t.Errorf("%s: %v", v.path, err)
 			continue
 		}
-		if got, err := LoadSecret(filepath.Join(dir, strings.TrimPrefix(v.path, dir))); err != nil || !got.Equal(wire.NewSecret([]byte(v.secret))) {
+		if got, _, err := LoadSecret(filepath.Join(dir, strings.TrimPrefix(v.path, dir))); err != nil || !got.Equal(wire.NewSecret([]byte(v.secret))) {
 			t.Errorf("%s alone: %v, or another secret than %d octets", v.path, err, len(v.secret))
 		}
 		if got := f.Tunnels[0].Dynamic.Control.Secrets; len(got) != 1 || !got[0].Equal(wire.NewSecret([]byte(v.secret))) {

@@ -15,8 +15,9 @@ import (
 
 // A sharedSecret is a shared secret, as the keys that are derived from it.
 type sharedSecret struct {
-	*wire.Secret     // nil: none
-	octets       int // it had
+	*wire.Secret                // nil: none
+	v2           *wire.SecretV2 // the same for L2TPv2
+	octets       int            // it had
 }
 
 // mostSecret is the octets of the longest secret.
@@ -26,7 +27,7 @@ func (s *sharedSecret) set(secret []byte) (complaint string) {
 	if len(secret) == 0 || len(secret) > mostSecret {
 		return fmt.Sprintf("want 1 to %d octets", mostSecret)
 	}
-	*s = sharedSecret{wire.NewSecret(secret), len(secret)}
+	*s = sharedSecret{wire.NewSecret(secret), wire.NewSecretV2(secret), len(secret)}
 	return ""
 }
 
@@ -48,13 +49,13 @@ func secretFile(to *sharedSecret, dir string) setter {
 	}
 }
 
-// LoadSecret reads a shared secret as a tunnel's secret_file is read.
-func LoadSecret(path string) (*wire.Secret, error) {
+// LoadSecret reads a shared secret as a tunnel's secret_file is read, for both versions.
+func LoadSecret(path string) (*wire.Secret, *wire.SecretV2, error) {
 	var s sharedSecret
 	if complaint := s.load(path); complaint != "" {
-		return nil, fmt.Errorf("%s: %s", path, complaint)
+		return nil, nil, fmt.Errorf("%s: %s", path, complaint)
 	}
-	return s.Secret, nil
+	return s.Secret, s.v2, nil
 }
 
 // load reads a file, of which the last end of line is none of the secret.

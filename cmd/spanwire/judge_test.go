@@ -369,7 +369,7 @@ func decoded(t *testing.T, capture []byte, secret string) (string, decode.Count)
 		secrets = append(secrets, wire.NewSecret([]byte(secret)))
 	}
 	var text strings.Builder
-	n, err := decode.Print(&text, bytes.NewReader(capture), secrets)
+	n, err := decode.Print(&text, bytes.NewReader(capture), secrets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package decode tells what control messages a capture holds, AVP by AVP, and
-// whether their digests are right.
+// Package decode tells what control messages a capture holds, AVP by AVP, whether their
+// digests are right, and what PPP says over L2TPv2.
 package decode
 
 import (
@@ -24,7 +24,8 @@ import (
 type Count struct {
 	Packets   int // of any kind
 	Foreign   int // of them, those of a link type that is not known here
-	Messages  int // L2TPv3 control messages, ZLBs too
+	Messages  int // control messages, ZLBs too
+	PPP       int // data messages of L2TPv2 with which PPP speaks for itself
 	Right     int // with a digest that one of the secrets makes, or the integrity check
 	Wrong     int // with a digest that none makes
 	Unknown   int // with a digest that cannot be checked: no secret, or no nonces seen
@@ -36,6 +37,9 @@ type Count struct {
 func (n Count) String() string {
 	s := fmt.Sprintf("packets %d, control messages %d; digests right %d, wrong %d, not checked %d; malformed %d",
 		n.Packets, n.Messages, n.Right, n.Wrong, n.Unknown, n.Malformed)
+	if n.PPP > 0 {
+		s += fmt.Sprintf("; of PPP %d", n.PPP)
+	}
 	if n.Partial > 0 {
 		s += fmt.Sprintf("; not whole in the capture %d", n.Partial)
 	}
@@ -93,14 +97,15 @@ func open(r io.Reader) (source, error) {
 
 // Print prints the control messages of a capture to w, each as soon as it is
 // read. Secrets verify digests and show what is hidden; none: digests are shown as
-// they are, but for integrity checks, which need none. Messages of L2TPv2 are
-// passed over.
-func Print(w io.Writer, r io.Reader, secrets []*wire.Secret) (n Count, _ error) {
+// they are, but for integrity checks, which need none. The same secrets in the other
+// form verify the Challenge Responses of L2TPv2 and show what is hidden there.
+func Print(w io.Writer, r io.Reader, secrets []*wire.Secret, secretsV2 []*wire.SecretV2) (n Count, _ error) {
 	file, err := open(r)
 	if err != nil {
 		return n, fmt.Errorf("no capture: %w", err)
 	}
-	p := printer{w: bufio.NewWriter(w), dialogues: dialogues{secrets: secrets, ends: make(map[end][]pair)}}
+	p := printer{w: bufio.NewWriter(w), dialogues: dialogues{secrets: secrets, ends: make(map[end][]pair)},
+		challenges: challenges{secrets: secretsV2, asked: make(map[tunnelEnd][]byte)}}
 	for {
 		b, info, err := file.ReadPacketData()
 		switch {
@@ -130,17 +135,21 @@ func Print(w io.Writer, r io.Reader, secrets []*wire.Secret) (n Count, _ error) 
 // A printer prints control messages, and remembers of them what it needs for
 // those that follow.
 type printer struct {
-	w         *bufio.Writer
-	dialogues dialogues
-	n         Count
+	w          *bufio.Writer
+	dialogues  dialogues
+	challenges challenges
+	n          Count
 }
 
-// datagram prints a datagram, if it is a control message of L2TPv3.
+// datagram prints a datagram, if it is a control message or PPP's own.
 func (p *printer) datagram(g *datagram) {
 	kind, _, b := wire.Classify(g.encap, g.octets)
 	switch {
 	case kind == wire.Control:
-	case kind == wire.Version2 && b[0]&0x80 != 0: // which may be an SCCRQ that offers both versions
+	case kind == wire.Version2 && !offersVersion3(b):
+		p.version2(g, b)
+		return
+	case kind == wire.Version2: // an SCCRQ that offers both versions
 	default:
 		return
 	}
@@ -205,9 +214,6 @@ func title(h wire.ControlHeader, message []byte) string {
 // message prints a control message.
 func (p *printer) message(g *datagram, h wire.ControlHeader, message []byte) {
 	t, has := wire.TypeOf(message)
-	if h.Version != 3 && (t != wire.TypeSCCRQ || !offersVersion3(message)) {
-		return
-	}
 	p.n.Messages++
 	v, words, secret := p.dialogues.judge(g, h, message, t)
 	p.dialogues.follow(g, h, message, secret)
@@ -225,8 +231,14 @@ func (p *printer) message(g *datagram, h wire.ControlHeader, message []byte) {
 	}
 	p.line(g, what...)
 	all, err := wire.Describe(message, secret)
+	p.avps(all, has, err)
+}
+
+// avps prints a line for each AVP but the first where that is the Message Type, and
+// where they end to make sense.
+func (p *printer) avps(all []wire.Described, typed bool, err error) {
 	for i, a := range all {
-		if i == 0 && has {
+		if i == 0 && typed {
 			continue
 		}
 		marks := ""
@@ -244,9 +256,16 @@ func (p *printer) message(g *datagram, h wire.ControlHeader, message []byte) {
 	}
 }
 
-// offersVersion3 tells an SCCRQ that offers both versions from one of L2TPv2
-// alone. RFC 3931 section 4.7.3.
-func offersVersion3(message []byte) bool {
+// offersVersion3 tells an SCCRQ with a header of version 2 that offers both versions from
+// what is of L2TPv2 alone. RFC 3931 section 4.7.3.
+func offersVersion3(b []byte) bool {
+	h, message, err := wire.ParseControl(b)
+	if err != nil || h.Version != 2 {
+		return false
+	}
+	if t, has := wire.TypeOf(message); !has || t != wire.TypeSCCRQ {
+		return false
+	}
 	all, _ := wire.Describe(message, nil)
 	for _, a := range all {
 		if strings.HasSuffix(a.Name, wire.AttrAssignedConnectionID.String()) { // Cisco's too

@@ -153,7 +153,7 @@ func raw(t testing.TB, e wire.Encap, lines ...line) []byte {
 func print(t *testing.T, capture []byte, secrets ...*wire.Secret) (string, Count) {
 	t.Helper()
 	var out strings.Builder
-	n, err := Print(&out, bytes.NewReader(capture), secrets)
+	n, err := Print(&out, bytes.NewReader(capture), secrets, nil)
 	if err != nil {
 		t.Fatalf("%v; %v\n%s", err, n, &out)
 	}
@@ -168,6 +168,9 @@ func verdicts(out string) (all []string) {
 		}
 		title, words, _ := strings.Cut(strings.TrimSpace(l), ", ")
 		f := strings.Fields(title)
+		if f[4] == "L2TPv2" {
+			f[4] += " " + f[5]
+		}
 		all = append(all, strings.TrimSpace(f[4]+" "+words))
 	}
 	return all
@@ -365,11 +368,10 @@ func TestVersions(t *testing.T) {
 		want   []string
 	}{
 		{"an SCCRQ that offers both", offer, []string{"SCCRQ"}},
-		{"an SCCRQ of L2TPv2", two(1, avp(2, 1, 0), avp(3, 0, 0, 0, 3), avp(7, 'l', 'n', 's'), avp(9, 0, 7)), nil},
-		{"a HELLO of L2TPv2", two(6), nil},
-		{"an unknown message of L2TPv2", two(99), nil},
-		{"a ZLB of L2TPv2", two(1)[:12], nil},
-		{"L2TPv2 that is broken", two(1)[:7], nil},
+		{"an SCCRQ of L2TPv2", two(1, avp(2, 1, 0), avp(3, 0, 0, 0, 3), avp(7, 'l', 'n', 's'), avp(9, 0, 7)), []string{"L2TPv2 SCCRQ"}},
+		{"a HELLO of L2TPv2", two(6), []string{"L2TPv2 HELLO"}},
+		{"an unknown message of L2TPv2", two(99), []string{"L2TPv2 message"}},
+		{"a ZLB of L2TPv2", wire.AppendControlV2(nil, wire.ControlHeaderV2{TunnelID: 7}, nil), []string{"L2TPv2 ZLB"}},
 		{"data of L2TPv2", []byte{0x40, 2, 0, 12, 0, 7, 0, 9, 0xff, 3, 0, 0x21}, nil},
 		{"L2F", []byte{0xc0, 1, 0, 12, 0, 7, 0, 9, 0xff, 3, 0, 0x21}, nil},
 		{"data of L2TPv3", []byte{0, 3, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4}, nil},
@@ -491,7 +493,7 @@ func TestFiles(t *testing.T) {
 		{"three octets", good[:3], Count{}, "no capture: it has 3 octets"},
 		{"a text", []byte("#!/bin/sh\nexit 0, and more than enough of it\n"), Count{}, "nknown magic"},
 	} {
-		n, err := Print(new(bytes.Buffer), bytes.NewReader(v.capture), []*wire.Secret{old})
+		n, err := Print(new(bytes.Buffer), bytes.NewReader(v.capture), []*wire.Secret{old}, nil)
 		if (err == nil) != (v.err == "") || err != nil && !strings.Contains(err.Error(), v.err) {
 			t.Errorf("%s: %v, want %q", v.name, err, v.err)
 		}
@@ -521,7 +523,7 @@ func bigEndian(b []byte) []byte {
 // TestWriterFails wants no more read for one who does not listen.
 func TestWriterFails(t *testing.T) {
 	capture := raw(t, wire.UDP, signed(old).opening(lyon, paris)...)
-	n, err := Print(broken{}, bytes.NewReader(capture), nil)
+	n, err := Print(broken{}, bytes.NewReader(capture), nil, nil)
 	if err == nil || n.Messages != 1 {
 		t.Errorf("%v, %v, want an error after one message", n, err)
 	}
@@ -558,7 +560,7 @@ func FuzzPrint(f *testing.F) {
 			return // gzip's own bounds are not ours
 		}
 		var out bytes.Buffer
-		n, _ := Print(&out, bytes.NewReader(capture), []*wire.Secret{old, fresh})
+		n, _ := Print(&out, bytes.NewReader(capture), []*wire.Secret{old, fresh}, []*wire.SecretV2{wire.NewSecretV2([]byte("the old secret"))})
 		if n.Right+n.Wrong+n.Unknown > n.Messages || n.Messages+n.Partial > 2*n.Packets || n.Packets > len(capture) {
 			t.Errorf("%+v of %d octets", n, len(capture))
 		}
