@@ -29,6 +29,7 @@ var house = plan{
 		"spanwire/cookie":                  0,
 		"spanwire/pseudowire":              0,
 		"spanwire/l2tpv3/reliable":         0,
+		"spanwire/l2tpv3/machine":          0,
 		"spanwire/bridge/link":             0,
 		"spanwire/testbed/netlab":          0,
 		"spanwire/testbed/kernelvm/guest":  0,
@@ -85,7 +86,7 @@ var house = plan{
 		"spanwire/l2tpv3":            {"spanwire/bridge", "spanwire/pseudowire/ppp", "spanwire/l2tpv3/dataplane/user", "spanwire/l2tpv3/dataplane/ebpf", "spanwire/l2tpv3/dataplane/kernel"},
 		"spanwire/cmd/internal/demo": {"spanwire/testbed/relay", "spanwire/testbed/kernelvm", "spanwire/testbed/interop"},
 	},
-	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/control", "spanwire/l2tpv3/l2tpv2", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
+	pure: []string{"spanwire/cookie", "spanwire/pseudowire", "spanwire/pseudowire/ethernet", "spanwire/pseudowire/framerelay", "spanwire/pseudowire/hdlc", "spanwire/pseudowire/ppp", "spanwire/pseudowire/gso", "spanwire/pseudowire/pool", "spanwire/l2tpv3/wire", "spanwire/l2tpv3/reliable", "spanwire/l2tpv3/machine", "spanwire/l2tpv3/control", "spanwire/l2tpv3/l2tpv2", "spanwire/bridge", "spanwire/pseudowire/ppp/lns/address", "spanwire/pseudowire/ppp/lns/users"},
 }
 
 // impure is what a pure package does not import, nor anything beneath it.

@@ -3,6 +3,7 @@ package control
 import (
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -14,7 +15,7 @@ type circuit struct {
 	cfg    *CircuitConfig
 	name   string // "TUNNEL/CIRCUIT"
 	endID  []byte
-	timer  timer
+	timer  machine.Timer
 
 	active *session // in use or, if there is none in use, being set up
 	next   *session // being set up to take over
@@ -83,7 +84,7 @@ func (k *circuit) open(now time.Time) {
 		k.fail(now, "the peer does not offer "+k.cfg.Pseudowire.String())
 		return
 	}
-	if c.all.count >= k.tunnel.cfg.SessionLimit {
+	if c.all.Count >= k.tunnel.cfg.SessionLimit {
 		k.fail(now, "the limit of sessions is reached")
 		return
 	}
@@ -299,8 +300,8 @@ func (k *circuit) close(now time.Time, r wire.Result) {
 // instance reports whether the circuit was made for a peer's request.
 func (k *circuit) instance() bool { return k.cfg.AnyEndID }
 
-// advance does what the time asks for.
-func (k *circuit) advance(now time.Time) {
+// Advance does what the time asks for.
+func (k *circuit) Advance(now time.Time) {
 	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	if due(k.formerUntil) {
 		k.overlap(now)
@@ -331,7 +332,7 @@ func (k *circuit) overlap(now time.Time) {
 }
 
 func (k *circuit) arrange() {
-	k.tunnel.lcce.timers.set(&k.timer, earliest(earliest(k.retryAt, k.rollAt), k.formerUntil))
+	k.tunnel.lcce.timers.Set(&k.timer, machine.Earliest(machine.Earliest(k.retryAt, k.rollAt), k.formerUntil))
 }
 
 func (k *circuit) emit(e Event) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/reliable"
 	"spanwire/l2tpv3/wire"
 )
@@ -15,7 +16,7 @@ type conn struct {
 	lcce   *LCCE
 	tunnel *tunnel // of an incoming one to a template: that template, until it is established
 	cfg    *TunnelConfig
-	timer  timer
+	timer  machine.Timer
 
 	id, peerID uint32
 	dialled    bool
@@ -71,11 +72,11 @@ type requestKey struct {
 func (l *LCCE) newConn(t *tunnel, at Address, now time.Time) *conn {
 	cfg := &t.cfg
 	c := &conn{lcce: l, tunnel: t, cfg: cfg, id: l.newID(func(id uint32) bool { return l.conns[id] != nil }), at: at, since: now, heard: now}
-	c.timer.what = c
+	c.timer.What = c
 	c.auth = newAuth(cfg, l.cfg.Random)
 	c.dialect.cisco = cfg.Dialect == Cisco
 	c.sessions = make(map[uint32]*session)
-	c.waiting.kind = 1 // the list of all has the other links
+	c.waiting.Kind = 1 // the list of all has the other links
 	l.conns[c.id] = c
 	return c
 }
@@ -252,7 +253,7 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool) {
 	c.lingerOn(now)
 	c.lcce.unlist(c)
 	c.lcce.rest(c)
-	for s := range c.all.each {
+	for s := range c.all.Each {
 		s.gone(now, TunnelClosed)
 	}
 	clear(c.sessions)
@@ -538,8 +539,8 @@ func (c *conn) malformed(now time.Time, p *wire.Parsed, err *wire.Error) {
 	}
 }
 
-// advance does what the time asks for.
-func (c *conn) advance(now time.Time) {
+// Advance does what the time asks for.
+func (c *conn) Advance(now time.Time) {
 	c.reliable.Advance(now)
 	c.lcce.wake(c)
 	switch {
@@ -562,7 +563,7 @@ func (c *conn) advance(now time.Time) {
 		c.lost(now, "the peer did not complete the connection in time")
 		return
 	case c.state == Established:
-		for s := c.waiting.first; s != nil && !now.Before(s.begun.Add(c.cfg.SetupTimeout)); s = c.waiting.first {
+		for s := c.waiting.First; s != nil && !now.Before(s.begun.Add(c.cfg.SetupTimeout)); s = c.waiting.First {
 			s.do(now, s.timeout(), wire.Result{Code: wire.CDNStateMachine, Message: fmt.Sprintf("%v took too long", s.state)})
 		}
 		if !now.Before(c.hello) {
@@ -591,7 +592,7 @@ func (c *conn) arrange(now time.Time) {
 	at := c.reliable.Deadline()
 	switch c.state {
 	case Idle:
-		at = earliest(at, c.linger)
+		at = machine.Earliest(at, c.linger)
 		if c.reliable.Idle() && !c.byPeer {
 			at = now // and gone
 		}
@@ -600,17 +601,17 @@ func (c *conn) arrange(now time.Time) {
 			at = c.heard.Add(c.cfg.SetupTimeout)
 		}
 	case WaitCtlConn:
-		at = earliest(at, c.since.Add(c.cfg.SetupTimeout))
+		at = machine.Earliest(at, c.since.Add(c.cfg.SetupTimeout))
 	case Established:
 		if c.hello.IsZero() {
 			c.setHello()
 		}
-		at = earliest(at, c.hello)
-		if s := c.waiting.first; s != nil {
-			at = earliest(at, s.begun.Add(c.cfg.SetupTimeout))
+		at = machine.Earliest(at, c.hello)
+		if s := c.waiting.First; s != nil {
+			at = machine.Earliest(at, s.begun.Add(c.cfg.SetupTimeout))
 		}
 	}
-	c.lcce.timers.set(&c.timer, at)
+	c.lcce.timers.Set(&c.timer, at)
 }
 
 func (c *conn) emit(e Event) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -38,7 +39,7 @@ type LCCE struct {
 	drops       [Drops]uint64
 	lastDropped [Drops]Dropped
 
-	timers  timers
+	timers  machine.Timers
 	ready   []*conn // those that may have something to send
 	replies []reply // to whom has no connection
 	events  []Event
@@ -430,7 +431,7 @@ func (l *LCCE) remove(c *conn) {
 	}
 	c.removed = true
 	l.unlist(c)
-	l.timers.set(&c.timer, time.Time{})
+	l.timers.Set(&c.timer, time.Time{})
 	delete(l.conns, c.id)
 	if l.requests[c.request.key] == c {
 		delete(l.requests, c.request.key)
@@ -475,20 +476,11 @@ func (l *LCCE) Transmit(b []byte) (_ []byte, to Address, ok bool) {
 // Advance does what has become due.
 func (l *LCCE) Advance(now time.Time) {
 	l.now = now
-	for len(l.timers) > 0 && !l.timers[0].at.After(now) {
-		t := l.timers[0]
-		l.timers.set(t, time.Time{})
-		t.what.advance(now)
-	}
+	l.timers.Advance(now)
 }
 
 // Deadline returns when to call Advance; the zero time: never.
-func (l *LCCE) Deadline() time.Time {
-	if len(l.timers) == 0 {
-		return time.Time{}
-	}
-	return l.timers[0].at
-}
+func (l *LCCE) Deadline() time.Time { return l.timers.Deadline() }
 
 // Event returns what happened, in its order; call it until ok is false.
 func (l *LCCE) Event() (e Event, ok bool) {

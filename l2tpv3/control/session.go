@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"spanwire/cookie"
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/framerelay"
@@ -26,57 +27,14 @@ type session struct {
 	lasted time.Time          // since when it is established; zero: it never was
 	gave   bool               // it gave way to the peer's request
 
-	links [2]struct{ prev, next *session }
+	links [2]machine.Links[session]
 }
 
 // A sessionList holds sessions in the order in which they came.
-type sessionList struct {
-	first, last *session
-	count       int
-	kind        int // which of the links
-}
+type sessionList = machine.List[session, *session]
 
-func (l *sessionList) add(s *session) {
-	k := &s.links[l.kind]
-	k.prev, k.next = l.last, nil
-	if l.last != nil {
-		l.last.links[l.kind].next = s
-	} else {
-		l.first = s
-	}
-	l.last = s
-	l.count++
-}
-
-func (l *sessionList) remove(s *session) {
-	k := &s.links[l.kind]
-	if k.prev == nil && l.first != s {
-		return // it is not there
-	}
-	if k.prev != nil {
-		k.prev.links[l.kind].next = k.next
-	} else {
-		l.first = k.next
-	}
-	if k.next != nil {
-		k.next.links[l.kind].prev = k.prev
-	} else {
-		l.last = k.prev
-	}
-	k.prev, k.next = nil, nil
-	l.count--
-}
-
-// each yields the sessions; the one that it yielded may be removed.
-func (l *sessionList) each(yield func(*session) bool) {
-	for s := l.first; s != nil; {
-		next := s.links[l.kind].next
-		if !yield(s) {
-			return
-		}
-		s = next
-	}
-}
+// Links implements machine.Member.
+func (s *session) Links(kind int) *machine.Links[session] { return &s.links[kind] }
 
 // newSession returns a session in idle, with what we assign to it.
 func (c *conn) newSession(now time.Time, k *circuit, r role) *session {
@@ -92,8 +50,8 @@ func (c *conn) newSession(now time.Time, k *circuit, r role) *session {
 	l.cfg.Random(octets[:k.cfg.CookieSize])
 	s.params.ReceiveCookie, _ = cookie.FromBytes(octets[:k.cfg.CookieSize])
 	l.sessions[s.params.SessionID] = s
-	c.all.add(s)
-	c.waiting.add(s)
+	c.all.Add(s)
+	c.waiting.Add(s)
 	return s
 }
 
@@ -246,7 +204,7 @@ func (s *session) open(now time.Time) {
 
 // up makes the session the one to send by.
 func (s *session) up(now time.Time) {
-	s.conn.waiting.remove(s)
+	s.conn.waiting.Remove(s)
 	s.lasted = now
 	s.open(now)
 	s.circuit.up(now, s)
@@ -273,8 +231,8 @@ func (s *session) gone(now time.Time, reason string) {
 	if c.sessions[s.params.PeerSessionID] == s {
 		delete(c.sessions, s.params.PeerSessionID)
 	}
-	c.all.remove(s)
-	c.waiting.remove(s)
+	c.all.Remove(s)
+	c.waiting.Remove(s)
 	s.circuit.lost(now, s, reason)
 }
 
@@ -437,7 +395,7 @@ func (c *conn) judgeCall(now time.Time, m *wire.CallRequest) (*circuit, *wire.Re
 	if r := unsequenced(m.Sublayer, m.Sequencing); r != nil {
 		return nil, r
 	}
-	if c.all.count >= c.cfg.SessionLimit {
+	if c.all.Count >= c.cfg.SessionLimit {
 		return nil, &wire.Result{Code: wire.CDNError, Error: wire.ErrorResources, Message: fmt.Sprintf("%d sessions are the limit here", c.cfg.SessionLimit)}
 	}
 	k, cfg := c.tunnel.called(m.RemoteEndID)

@@ -16,12 +16,12 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 			fatalf("connection %d in %v is not its tunnel's, dialled %v", id, c.state, c.dialled)
 		case c.state == WaitCtlConn:
 			incoming[c.tunnel]++
-		case c.state != Established && c.all.count > 0:
-			fatalf("connection %d in %v with %d sessions", id, c.state, c.all.count)
+		case c.state != Established && c.all.Count > 0:
+			fatalf("connection %d in %v with %d sessions", id, c.state, c.all.Count)
 		}
-		listed += c.all.count
+		listed += c.all.Count
 		count, waiting := 0, 0
-		for s := range c.all.each {
+		for s := range c.all.Each {
 			count++
 			if s.state != Established {
 				waiting++
@@ -30,21 +30,21 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 				fatalf("session %d of connection %d is not listed", s.params.SessionID, id)
 			}
 		}
-		for s := range c.waiting.each {
+		for s := range c.waiting.Each {
 			waiting--
 			if s.state == Established || s.state == Idle {
 				fatalf("session %d waits in %v", s.params.SessionID, s.state)
 			}
 		}
-		if count != c.all.count || waiting != 0 || len(c.sessions) > count {
-			fatalf("connection %d has %d sessions and lists %d, %d waiting too many, %d by the peer's ID", id, count, c.all.count, waiting, len(c.sessions))
+		if count != c.all.Count || waiting != 0 || len(c.sessions) > count {
+			fatalf("connection %d has %d sessions and lists %d, %d waiting too many, %d by the peer's ID", id, count, c.all.Count, waiting, len(c.sessions))
 		}
 		for peerID, s := range c.sessions {
 			if s.params.PeerSessionID != peerID || l.sessions[s.params.SessionID] != s {
 				fatalf("session %d is listed by %d, gone or of another ID", s.params.SessionID, peerID)
 			}
 		}
-		if c.timer.at.IsZero() && !c.queued {
+		if c.timer.At.IsZero() && !c.queued {
 			fatalf("connection %d in %v waits for nothing", id, c.state)
 		}
 	}
@@ -124,10 +124,10 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 		}
 	}
 	for i, t := range l.timers {
-		if t.index != i+1 || t.at.IsZero() || i > 0 && t.at.Before(l.timers[(i-1)/2].at) {
-			fatalf("timer %d has index %d and is out of order or void", i, t.index)
+		if t.Index != i+1 || t.At.IsZero() || i > 0 && t.At.Before(l.timers[(i-1)/2].At) {
+			fatalf("timer %d has index %d and is out of order or void", i, t.Index)
 		}
-		switch o := t.what.(type) {
+		switch o := t.What.(type) {
 		case *conn:
 			if l.conns[o.id] != o {
 				fatalf("a timer for connection %d, which is gone", o.id)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -29,7 +30,7 @@ type tunnel struct {
 	cfg      TunnelConfig
 	template string // of an instance
 	order    int    // among the tunnels, as they were added
-	timer    timer
+	timer    machine.Timer
 	binding  Binding
 
 	conn     *conn // established, or being dialled
@@ -73,7 +74,7 @@ func (l *LCCE) add(now time.Time, cfg TunnelConfig, template string) *tunnel {
 	cfg.complete(&l.cfg)
 	l.order++
 	t := &tunnel{lcce: l, cfg: cfg, template: template, order: l.order, since: now, byEnd: make(map[string]*circuit)}
-	t.timer.what = t
+	t.timer.What = t
 	if cfg.Many {
 		t.instances = make(map[instanceKey]*tunnel)
 	} else {
@@ -92,7 +93,7 @@ func (t *tunnel) addCircuit(now time.Time, cfg *CircuitConfig, name string, endI
 	if t.lcce.cfg.Active {
 		k.status = wire.CircuitActive
 	}
-	k.timer.what = k
+	k.timer.What = k
 	t.circuits = append(t.circuits, k)
 	t.byEnd[string(endID)] = k
 	if len(cfg.OtherEndID) > 0 && !cfg.AnyEndID {
@@ -153,7 +154,7 @@ func (t *tunnel) forget(k *circuit) {
 	if l.circuits[k.name] != k {
 		return
 	}
-	l.timers.set(&k.timer, time.Time{})
+	l.timers.Set(&k.timer, time.Time{})
 	delete(l.circuits, k.name)
 	delete(t.byEnd, string(k.endID))
 	if i := slices.Index(t.circuits, k); i >= 0 {
@@ -210,8 +211,8 @@ func (t *tunnel) via(via int) bool {
 	return slices.Contains(t.binding.Vias, via)
 }
 
-// advance dials, when the time has come.
-func (t *tunnel) advance(now time.Time) {
+// Advance dials, when the time has come.
+func (t *tunnel) Advance(now time.Time) {
 	if !t.redialAt.IsZero() && !now.Before(t.redialAt) {
 		t.redialAt = time.Time{}
 		switch {
@@ -231,7 +232,7 @@ func (t *tunnel) advance(now time.Time) {
 	t.arrange()
 }
 
-func (t *tunnel) arrange() { t.lcce.timers.set(&t.timer, t.redialAt) }
+func (t *tunnel) arrange() { t.lcce.timers.Set(&t.timer, t.redialAt) }
 
 // redial sets the time of the next attempt.
 func (t *tunnel) redial(now time.Time) {
@@ -341,12 +342,12 @@ func (l *LCCE) closed(now time.Time, c *conn, former State) {
 func (t *tunnel) remove() {
 	l := t.lcce
 	for _, k := range slices.Clone(t.circuits) {
-		l.timers.set(&k.timer, time.Time{})
+		l.timers.Set(&k.timer, time.Time{})
 		delete(l.circuits, k.name)
 		k.emit(Event{Kind: SessionRemoved})
 	}
 	t.circuits = nil
-	l.timers.set(&t.timer, time.Time{})
+	l.timers.Set(&t.timer, time.Time{})
 	l.unindex(t)
 	delete(l.tunnels, t.cfg.Name)
 	if p := l.tunnels[t.template]; p != nil {

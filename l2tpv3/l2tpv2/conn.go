@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/reliable"
 	"spanwire/l2tpv3/wire"
 )
@@ -14,7 +15,7 @@ type conn struct {
 	node   *Node
 	config *peer
 	cfg    *TunnelConfig
-	timer  timer
+	timer  machine.Timer
 	name   string
 
 	id, peerID uint16
@@ -67,9 +68,9 @@ type requestKey struct {
 
 func (n *Node) newConn(p *peer, id uint16, at Address, now time.Time) *conn {
 	c := &conn{node: n, config: p, cfg: &p.cfg, id: id, at: at, since: now, heard: now, empty: now, name: p.cfg.Name}
-	c.timer.what = c
+	c.timer.What = c
 	c.byID, c.byPeerID = make(map[uint16]*session), make(map[uint16]*session)
-	c.setup.kind = waitingLink // the list of all has the other links
+	c.setup.Kind = waitingLink // the list of all has the other links
 	if p.cfg.Secret != nil && !p.cfg.NoChallenge {
 		c.challenge = make([]byte, challengeSize)
 		n.cfg.Random(c.challenge)
@@ -292,7 +293,7 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool, r
 	c.lingerOn(now)
 	c.node.unlist(c)
 	c.node.rest(c)
-	for s := range c.all.each {
+	for s := range c.all.Each {
 		s.gone(now, ending{reason: TunnelClosed})
 	}
 	c.config.closed(now, c, former, Event{Result: r})
@@ -580,8 +581,8 @@ func (c *conn) malformed(now time.Time, h wire.ControlHeaderV2, p *wire.Parsed, 
 	}
 }
 
-// advance does what the time asks for.
-func (c *conn) advance(now time.Time) {
+// Advance does what the time asks for.
+func (c *conn) Advance(now time.Time) {
 	c.reliable.Advance(now)
 	c.node.wake(c)
 	switch {
@@ -605,7 +606,7 @@ func (c *conn) advance(now time.Time) {
 		c.lost(now, "the peer did not complete the tunnel in time")
 		return
 	case c.state == Established:
-		for s := c.setup.first; s != nil && !now.Before(s.begun.Add(c.cfg.SetupTimeout)); s = c.setup.first {
+		for s := c.setup.First; s != nil && !now.Before(s.begun.Add(c.cfg.SetupTimeout)); s = c.setup.First {
 			s.late(now)
 		}
 		if c.idle(now) {
@@ -624,7 +625,7 @@ func (c *conn) advance(now time.Time) {
 
 // idle reports whether the tunnel has been without sessions for long enough to go.
 func (c *conn) idle(now time.Time) bool {
-	return c.cfg.Idle > 0 && c.all.count == 0 && !now.Before(c.empty.Add(c.cfg.Idle))
+	return c.cfg.Idle > 0 && c.all.Count == 0 && !now.Before(c.empty.Add(c.cfg.Idle))
 }
 
 // lost clears a tunnel whose peer is not there, and sends nothing.
@@ -643,7 +644,7 @@ func (c *conn) arrange(now time.Time) {
 	at := c.reliable.Deadline()
 	switch c.state {
 	case Idle:
-		at = earliest(at, c.linger)
+		at = machine.Earliest(at, c.linger)
 		if c.reliable.Idle() && !c.byPeer {
 			at = now // and gone
 		}
@@ -652,17 +653,17 @@ func (c *conn) arrange(now time.Time) {
 			at = c.heard.Add(c.cfg.SetupTimeout)
 		}
 	case WaitCtlConn:
-		at = earliest(at, c.since.Add(c.cfg.SetupTimeout))
+		at = machine.Earliest(at, c.since.Add(c.cfg.SetupTimeout))
 	case Established:
-		at = earliest(at, c.hello)
-		if s := c.setup.first; s != nil {
-			at = earliest(at, s.begun.Add(c.cfg.SetupTimeout))
+		at = machine.Earliest(at, c.hello)
+		if s := c.setup.First; s != nil {
+			at = machine.Earliest(at, s.begun.Add(c.cfg.SetupTimeout))
 		}
-		if c.cfg.Idle > 0 && c.all.count == 0 {
-			at = earliest(at, c.empty.Add(c.cfg.Idle))
+		if c.cfg.Idle > 0 && c.all.Count == 0 {
+			at = machine.Earliest(at, c.empty.Add(c.cfg.Idle))
 		}
 	}
-	c.node.timers.set(&c.timer, at)
+	c.node.timers.Set(&c.timer, at)
 }
 
 func (c *conn) emit(e Event) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -39,7 +40,7 @@ type Node struct {
 	drops       [Drops]uint64
 	lastDropped [Drops]Dropped
 
-	timers  timers
+	timers  machine.Timers
 	ready   []*conn // those that may have something to send
 	replies []reply // to whom has no tunnel
 	events  []Event
@@ -425,7 +426,7 @@ func (n *Node) remove(c *conn) {
 	c.removed = true
 	n.unlist(c)
 	n.dialling(c, false)
-	n.timers.set(&c.timer, time.Time{})
+	n.timers.Set(&c.timer, time.Time{})
 	delete(n.conns, c.id)
 	if n.requests[c.asked.key] == c {
 		delete(n.requests, c.asked.key)
@@ -471,20 +472,11 @@ func (n *Node) Transmit(b []byte) (_ []byte, to Address, ok bool) {
 // Advance does what has become due.
 func (n *Node) Advance(now time.Time) {
 	n.now = now
-	for len(n.timers) > 0 && !n.timers[0].at.After(now) {
-		t := n.timers[0]
-		n.timers.set(t, time.Time{})
-		t.what.advance(now)
-	}
+	n.timers.Advance(now)
 }
 
 // Deadline returns when to call Advance; the zero time: never.
-func (n *Node) Deadline() time.Time {
-	if len(n.timers) == 0 {
-		return time.Time{}
-	}
-	return n.timers[0].at
-}
+func (n *Node) Deadline() time.Time { return n.timers.Deadline() }
 
 // Event returns what happened, in its order; call it until ok is false.
 func (n *Node) Event() (e Event, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -14,7 +15,7 @@ type peer struct {
 	node    *Node
 	cfg     TunnelConfig
 	order   int // among the peers, as they were added
-	timer   timer
+	timer   machine.Timer
 	binding Binding
 
 	conn     *conn // of one that dials: established, or being dialled
@@ -39,8 +40,8 @@ func (n *Node) Add(now time.Time, cfg TunnelConfig) error {
 	cfg.complete(&n.cfg)
 	n.order++
 	p := &peer{node: n, cfg: cfg, order: n.order, since: now, all: make(map[*conn]struct{})}
-	p.waiting.kind = waitingLink
-	p.timer.what = p
+	p.waiting.Kind = waitingLink
+	p.timer.What = p
 	n.peers[cfg.Name] = p
 	return nil
 }
@@ -73,7 +74,7 @@ func (n *Node) Bind(now time.Time, name string, b Binding) {
 
 // dialSoon has one that dials do so at once, if there is a reason to.
 func (p *peer) dialSoon(now time.Time) {
-	if p.cfg.Dial && !p.down && !p.node.closing && p.conn == nil && p.binding.At.Peer.IsValid() && (!p.cfg.OnDemand || p.waiting.count > 0) {
+	if p.cfg.Dial && !p.down && !p.node.closing && p.conn == nil && p.binding.At.Peer.IsValid() && (!p.cfg.OnDemand || p.waiting.Count > 0) {
 		p.redialAt, p.backoff = now, 0
 		p.arrange()
 	}
@@ -98,8 +99,8 @@ func (p *peer) decoding() *wire.DecodingV2 {
 	return &wire.DecodingV2{Secret: p.cfg.Secret, Lenient: !p.cfg.Strict}
 }
 
-// advance dials, when the time has come, and gives up calls that wait for too long.
-func (p *peer) advance(now time.Time) {
+// Advance dials, when the time has come, and gives up calls that wait for too long.
+func (p *peer) Advance(now time.Time) {
 	if !p.redialAt.IsZero() && !now.Before(p.redialAt) {
 		p.redialAt = time.Time{}
 		switch {
@@ -114,7 +115,7 @@ func (p *peer) advance(now time.Time) {
 			p.node.dial(now, p)
 		}
 	}
-	for s := p.waiting.first; s != nil && !now.Before(s.begun.Add(p.cfg.SetupTimeout)); s = p.waiting.first {
+	for s := p.waiting.First; s != nil && !now.Before(s.begun.Add(p.cfg.SetupTimeout)); s = p.waiting.First {
 		s.do(now, localClose, ending{reason: "the tunnel did not come up in time"})
 	}
 	p.arrange()
@@ -122,15 +123,15 @@ func (p *peer) advance(now time.Time) {
 
 func (p *peer) arrange() {
 	at := p.redialAt
-	if s := p.waiting.first; s != nil {
-		at = earliest(at, s.begun.Add(p.cfg.SetupTimeout))
+	if s := p.waiting.First; s != nil {
+		at = machine.Earliest(at, s.begun.Add(p.cfg.SetupTimeout))
 	}
-	p.node.timers.set(&p.timer, at)
+	p.node.timers.Set(&p.timer, at)
 }
 
 // redial sets the time of the next attempt.
 func (p *peer) redial(now time.Time) {
-	if !p.cfg.Dial || p.down || p.node.closing || p.cfg.OnDemand && p.waiting.count == 0 ||
+	if !p.cfg.Dial || p.down || p.node.closing || p.cfg.OnDemand && p.waiting.Count == 0 ||
 		p.cfg.RedialLimit > 0 && p.attempts >= p.cfg.RedialLimit {
 		return
 	}
@@ -174,7 +175,7 @@ func (p *peer) established(now time.Time, c *conn) {
 	p.ups++
 	c.emit(Event{Kind: TunnelUp})
 	if p.conn == c {
-		for s := range p.waiting.each {
+		for s := range p.waiting.Each {
 			c.open(now, s)
 		}
 	}
@@ -209,7 +210,7 @@ func (p *peer) closed(now time.Time, c *conn, former State, e Event) {
 		p.binding.turn()
 	}
 	if !c.gaveWay { // else the calls wait for the tunnel that the peer asked for
-		for s := range p.waiting.each {
+		for s := range p.waiting.Each {
 			s.do(now, localClose, ending{reason: "the tunnel did not come up: " + e.Reason})
 		}
 	}
@@ -225,7 +226,7 @@ func (n *Node) Remove(now time.Time, name string) {
 		p.down = true
 		p.shut(now, wire.Result{Code: wire.StopGeneral, Message: "removed from the configuration"})
 		n.unindex(p)
-		n.timers.set(&p.timer, time.Time{})
+		n.timers.Set(&p.timer, time.Time{})
 		delete(n.peers, name)
 	}
 }
@@ -233,7 +234,7 @@ func (n *Node) Remove(now time.Time, name string) {
 // shut closes all tunnels of a peer, and the calls that wait for one.
 func (p *peer) shut(now time.Time, r wire.Result) {
 	p.redialAt = time.Time{}
-	for s := range p.waiting.each {
+	for s := range p.waiting.Each {
 		s.do(now, localClose, ending{reason: ours(r, wire.TypeStopCCN)})
 	}
 	for _, c := range p.tunnels() {
@@ -334,10 +335,10 @@ func (n *Node) Status() (all []Status) {
 	}
 	slices.SortFunc(order, func(a, b *peer) int { return a.order - b.order })
 	for _, p := range order {
-		s := Status{Name: p.cfg.Name, Since: p.since, Next: p.redialAt, Attempts: p.attempts, Ups: p.ups, LastError: p.lastError, Waiting: p.waiting.count}
+		s := Status{Name: p.cfg.Name, Since: p.since, Next: p.redialAt, Attempts: p.attempts, Ups: p.ups, LastError: p.lastError, Waiting: p.waiting.Count}
 		for _, c := range p.tunnels() {
 			t := TunnelStatus{Name: c.name, TunnelID: c.id, State: c.state, Since: c.since, Address: c.at, Peer: c.peer, Heard: c.heard}
-			for s := range c.all.each {
+			for s := range c.all.Each {
 				t.Sessions = append(t.Sessions, SessionStatus{s.id, s.state, s.since, s.params})
 			}
 			s.Tunnels = append(s.Tunnels, t)

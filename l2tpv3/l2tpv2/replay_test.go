@@ -150,7 +150,7 @@ func replay(t *testing.T, file, words string, client bool) {
 			if again := append(wire.AppendDataHeaderV2(nil, h, len(frame)), frame...); !bytes.Equal(again, m.message) {
 				t.Errorf("%x became %x", m.message, again)
 			}
-			if c := s.conns[h.TunnelID]; m.client != client && c != nil && c.state == Established && c.all.count > 0 && c.byID[h.SessionID] == nil {
+			if c := s.conns[h.TunnelID]; m.client != client && c != nil && c.state == Established && c.all.Count > 0 && c.byID[h.SessionID] == nil {
 				t.Errorf("data for session %d, which is not here", h.SessionID)
 			}
 		case m.client != client:

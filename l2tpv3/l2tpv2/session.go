@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -23,7 +24,7 @@ type session struct {
 	opened    bool        // SessionOpen was emitted
 	shown     bool        // to the owner, who must be told of its end
 
-	links [2]struct{ prev, next *session }
+	links [2]machine.Links[session]
 }
 
 // The links of a session: in the list of all, and in one of those that wait.
@@ -33,53 +34,10 @@ const (
 )
 
 // A sessionList holds sessions in the order in which they came.
-type sessionList struct {
-	first, last *session
-	count       int
-	kind        int // which of the links
-}
+type sessionList = machine.List[session, *session]
 
-func (l *sessionList) add(s *session) {
-	k := &s.links[l.kind]
-	k.prev, k.next = l.last, nil
-	if l.last != nil {
-		l.last.links[l.kind].next = s
-	} else {
-		l.first = s
-	}
-	l.last = s
-	l.count++
-}
-
-func (l *sessionList) remove(s *session) {
-	k := &s.links[l.kind]
-	if k.prev == nil && l.first != s {
-		return // it is not there
-	}
-	if k.prev != nil {
-		k.prev.links[l.kind].next = k.next
-	} else {
-		l.first = k.next
-	}
-	if k.next != nil {
-		k.next.links[l.kind].prev = k.prev
-	} else {
-		l.last = k.prev
-	}
-	k.prev, k.next = nil, nil
-	l.count--
-}
-
-// each yields the sessions; the one that it yielded may be removed.
-func (l *sessionList) each(yield func(*session) bool) {
-	for s := l.first; s != nil; {
-		next := s.links[l.kind].next
-		if !yield(s) {
-			return
-		}
-		s = next
-	}
-}
+// Links implements machine.Member.
+func (s *session) Links(kind int) *machine.Links[session] { return &s.links[kind] }
 
 // An ending is why a session ends: what a CDN says of it, or what else there is to
 // say.
@@ -152,8 +110,8 @@ func (n *Node) call(now time.Time, tunnel string, r role, connected wire.ICCNV2,
 		return 0, fmt.Errorf("l2tpv2: %s is not one tunnel: its peers ask for theirs", tunnel)
 	case p.down:
 		return 0, fmt.Errorf("l2tpv2: %s: %s", tunnel, ByCommand)
-	case p.waiting.count >= p.cfg.SessionLimit:
-		return 0, fmt.Errorf("l2tpv2: %s: %d calls wait already", tunnel, p.waiting.count)
+	case p.waiting.Count >= p.cfg.SessionLimit:
+		return 0, fmt.Errorf("l2tpv2: %s: %d calls wait already", tunnel, p.waiting.Count)
 	}
 	if c != nil {
 		if err := c.mayCall(r, &params); err != nil {
@@ -166,7 +124,7 @@ func (n *Node) call(now time.Time, tunnel string, r role, connected wire.ICCNV2,
 	n.serial++
 	s.params.SerialNumber = n.serial
 	s.do(now, localOpen, ending{})
-	p.waiting.add(s)
+	p.waiting.Add(s)
 	if c != nil {
 		c.open(now, s)
 	} else {
@@ -179,7 +137,7 @@ func (n *Node) call(now time.Time, tunnel string, r role, connected wire.ICCNV2,
 // mayCall reports why a call cannot be on this tunnel.
 func (c *conn) mayCall(r role, p *Params) error {
 	switch {
-	case c.all.count >= c.cfg.SessionLimit:
+	case c.all.Count >= c.cfg.SessionLimit:
 		return fmt.Errorf("l2tpv2: %s: %d sessions are the limit here", c.name, c.cfg.SessionLimit)
 	case p.Framing&(wire.SyncFraming|wire.AsyncFraming)&^c.peer.Framing != 0:
 		// RFC 2661 section 4.4.3: "A peer MUST NOT request an incoming or outgoing
@@ -217,8 +175,8 @@ func (c *conn) join(s *session) bool {
 	s.conn = c
 	s.params.TunnelID, s.params.PeerTunnelID, s.params.SessionID = c.id, c.peerID, id
 	c.byID[id] = s
-	c.all.add(s)
-	c.setup.add(s)
+	c.all.Add(s)
+	c.setup.Add(s)
 	return true
 }
 
@@ -228,7 +186,7 @@ func (c *conn) open(now time.Time, s *session) {
 		s.do(now, localClose, ending{reason: err.Error()})
 		return
 	}
-	s.config.waiting.remove(s)
+	s.config.waiting.Remove(s)
 	if !c.join(s) {
 		s.do(now, localClose, ending{reason: "no Session ID is free"})
 		return
@@ -327,7 +285,7 @@ func (s *session) open(now time.Time) {
 
 // up lets the session send.
 func (s *session) up(now time.Time) {
-	s.conn.setup.remove(s)
+	s.conn.setup.Remove(s)
 	s.open(now)
 	s.emit(Event{Kind: SessionUp})
 }
@@ -345,13 +303,13 @@ func (s *session) gone(now time.Time, why ending) {
 		if c.byPeerID[s.params.PeerSessionID] == s {
 			delete(c.byPeerID, s.params.PeerSessionID)
 		}
-		c.all.remove(s)
-		c.setup.remove(s)
-		if c.all.count == 0 {
+		c.all.Remove(s)
+		c.setup.Remove(s)
+		if c.all.Count == 0 {
 			c.empty = now
 		}
 	} else {
-		s.config.waiting.remove(s)
+		s.config.waiting.Remove(s)
 		s.config.arrange()
 	}
 	if !s.shown {
@@ -577,7 +535,7 @@ func (c *conn) judgeCall(t wire.MessageType, p *Params) wire.Result {
 		return wire.Result{Code: wire.CDNPermanent, Message: fmt.Sprintf("calls are placed on %v lines here", c.cfg.Bearer.Value)}
 	case t == wire.TypeOCRQ && !c.frames(p.Framing):
 		return c.unframed(p.Framing)
-	case c.all.count >= c.cfg.SessionLimit:
+	case c.all.Count >= c.cfg.SessionLimit:
 		return wire.Result{Code: wire.CDNError, Error: wire.ErrorResources, Message: fmt.Sprintf("%d sessions are the limit here", c.cfg.SessionLimit)}
 	}
 	if p.DiffServ.Set {

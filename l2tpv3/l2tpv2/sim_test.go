@@ -572,14 +572,14 @@ func (n *network) sound(h *host) {
 		if c.id != id || c.removed {
 			n.fatalf("%s: tunnel %d is kept as %d, removed %v", h.name, c.id, id, c.removed)
 		}
-		if c.state != Established && c.all.count > 0 || len(c.byID) != c.all.count {
-			n.fatalf("%s: tunnel %d in %v has %d sessions, %d by ID", h.name, id, c.state, c.all.count, len(c.byID))
+		if c.state != Established && c.all.Count > 0 || len(c.byID) != c.all.Count {
+			n.fatalf("%s: tunnel %d in %v has %d sessions, %d by ID", h.name, id, c.state, c.all.Count, len(c.byID))
 		}
 		if (c.state == Idle) == has(c.config.all, c) {
 			n.fatalf("%s: tunnel %d in %v, known to its configuration: %v", h.name, id, c.state, has(c.config.all, c))
 		}
 		waiting := 0
-		for s := range c.all.each {
+		for s := range c.all.Each {
 			sessions++
 			if h.Node.calls[s.id] != s || s.conn != c {
 				n.fatalf("%s: call %d is not known", h.name, s.id)
@@ -591,12 +591,12 @@ func (n *network) sound(h *host) {
 				n.fatalf("%s: call %d is not known by the peer's ID", h.name, s.id)
 			}
 		}
-		if waiting != c.setup.count {
-			n.fatalf("%s: %d calls wait, %d are listed", h.name, waiting, c.setup.count)
+		if waiting != c.setup.Count {
+			n.fatalf("%s: %d calls wait, %d are listed", h.name, waiting, c.setup.Count)
 		}
 	}
 	for _, p := range h.peers {
-		sessions += p.waiting.count
+		sessions += p.waiting.Count
 	}
 	if sessions != len(h.Node.calls) {
 		n.fatalf("%s: %d calls, %d sessions", h.name, len(h.Node.calls), sessions)
