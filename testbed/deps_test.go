@@ -69,6 +69,7 @@ var house = plan{
 		"spanwire/testbed/interop":         9,
 		"spanwire/testbed/soak":            9,
 
+		"spanwire/pseudowire/ppp/lns":         4,
 		"spanwire/pseudowire/ppp/lns/address": 1,
 		"spanwire/pseudowire/ppp/lns/users":   1,
 	},

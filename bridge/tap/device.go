@@ -25,10 +25,18 @@ const (
 	offloadUSO6 = 0x40
 )
 
-// openOffload opens the TAP with super-frames and partial checksums both ways: each
+// kind returns what the kernel calls the device: a TAP or a TUN.
+func (c *Config) kind() uint16 {
+	if c.TUN {
+		return unix.IFF_TUN
+	}
+	return unix.IFF_TAP
+}
+
+// openOffload opens the device with super-frames and partial checksums both ways: each
 // frame has a virtio_net_hdr before it. uso says that the kernel knows super-frames
 // of UDP too, since Linux 6.2. It is an error where the kernel knows none of it.
-func openOffload(name string) (d device, uso bool, err error) {
+func openOffload(name string, kind uint16) (d device, uso bool, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, false, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
@@ -38,7 +46,7 @@ func openOffload(name string) (d device, uso bool, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	ifr.SetUint16(kind | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fail(err)
 	}
@@ -55,11 +63,15 @@ func openOffload(name string) (d device, uso bool, err error) {
 	return os.NewFile(uintptr(fd), "/dev/net/tun"), uso, nil
 }
 
-// openPlain opens the TAP without any of that, each frame by itself; persist keeps
-// a device that the user has made.
-func openPlain(name string, persist bool) (device, error) {
+// openPlain opens the device without any of that, each frame by itself; persist keeps
+// one that the user has made.
+func openPlain(name string, kind uint16, persist bool) (device, error) {
+	mode := water.DeviceType(water.TAP)
+	if kind == unix.IFF_TUN {
+		mode = water.TUN
+	}
 	w, err := water.New(water.Config{
-		DeviceType:             water.TAP,
+		DeviceType:             mode,
 		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: persist}, // water clears what is not asked for
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ var errHeld = errors.New("a TAP of this name exists and a process holds it, want
 
 // find looks for a device that has the name of a TAP to be opened. It returns nil
 // if there is none, and an error if it is not one that we can take.
-func find(name string) (*found, error) {
+func find(name string, kind uint16) (*found, error) {
 	l, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return nil, nil
@@ -30,9 +30,13 @@ func find(name string) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode := netlink.TUNTAP_MODE_TAP
+	if kind == unix.IFF_TUN {
+		mode = netlink.TUNTAP_MODE_TUN
+	}
 	device, ok := l.(*netlink.Tuntap)
 	switch {
-	case !ok || device.Mode != netlink.TUNTAP_MODE_TAP:
+	case !ok || device.Mode != netlink.TuntapMode(mode):
 		return nil, fmt.Errorf("an interface of this name exists (type %s), want a free name", l.Type())
 	case device.Flags&netlink.TUNTAP_MULTI_QUEUE != 0:
 		return nil, errors.New("a TAP of this name exists and has multi_queue, want a free name or a TAP without")
@@ -40,7 +44,7 @@ func find(name string) (*found, error) {
 		return nil, errHeld
 	}
 	// water keeps the file open when it cannot attach, so it is not to try in vain.
-	if err := attachable(name); err != nil {
+	if err := attachable(name, kind); err != nil {
 		return nil, why(err)
 	}
 	genMode, err := os.ReadFile(genModeOf(name))
@@ -51,7 +55,7 @@ func find(name string) (*found, error) {
 }
 
 // attachable attaches to a TAP and lets go of it.
-func attachable(name string) error {
+func attachable(name string, kind uint16) error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -61,7 +65,7 @@ func attachable(name string) error {
 	if err != nil {
 		return err
 	}
-	r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	r.SetUint16(kind | unix.IFF_NO_PI)
 	return unix.IoctlIfreq(fd, unix.TUNSETIFF, r)
 }
 

@@ -35,6 +35,7 @@ func takeWriter() *writer {
 func (t *TAP) sendJoined(frames []pseudowire.Frame) (sent, octets int) {
 	w := takeWriter()
 	w.tap, w.sent, w.octets, w.joiner.NoUDP = t, 0, 0, !t.uso
+	w.joiner.IP = t.cfg.TUN
 	for i := range frames {
 		if f := &frames[i]; f.GSO != (pseudowire.GSO{}) {
 			w.joiner.Flush() // in their order

@@ -1,4 +1,5 @@
-// Package tap is the local segment: a TAP device as a bridge.Port.
+// Package tap is the local segment: a TAP device as a bridge.Port, or a TUN as the
+// same of packets.
 package tap
 
 import (
@@ -36,6 +37,7 @@ const (
 // A Config says how a TAP is to be.
 type Config struct {
 	Name      string
+	TUN       bool // a TUN, whose frames are packets of IP; it says nothing by itself
 	MAC       net.HardwareAddr
 	MTU       int        // of the frames' payload, octets
 	Bridge    string     // a Linux bridge that is there; empty: none
@@ -97,7 +99,7 @@ func Open(cfg Config) (*TAP, error) {
 
 // open makes or takes the device.
 func (t *TAP) open() (err error) {
-	if t.found, err = find(t.cfg.Name); err != nil {
+	if t.found, err = find(t.cfg.Name, t.cfg.kind()); err != nil {
 		return err
 	}
 	if err := t.attach(); err != nil {
@@ -116,12 +118,12 @@ func (t *TAP) attach() (err error) {
 	defer syscall.ForkLock.RUnlock()
 	// A device that the user has made stays as the user has made it.
 	if t.found == nil {
-		if t.device, t.uso, err = openOffload(t.cfg.Name); err == nil {
+		if t.device, t.uso, err = openOffload(t.cfg.Name, t.cfg.kind()); err == nil {
 			t.offload = true
 		}
 	}
 	if !t.offload {
-		if t.device, err = openPlain(t.cfg.Name, t.found != nil); err != nil {
+		if t.device, err = openPlain(t.cfg.Name, t.cfg.kind(), t.found != nil); err != nil {
 			return why(err)
 		}
 	}
@@ -156,6 +158,11 @@ func (t *TAP) prepare() error {
 	}
 	if err := t.SetMTU(t.cfg.MTU); err != nil {
 		return err
+	}
+	if t.cfg.TUN {
+		if err := t.silence(); err != nil {
+			return err
+		}
 	}
 	if t.cfg.Bridge != "" {
 		if err := t.enslave(); err != nil {
@@ -245,7 +252,7 @@ func (t *TAP) setMTU(mtu int) error {
 	// that it is to be silent, and would speak at once if it were up.
 	const leastIPv6 = 1280
 	was := l.Attrs()
-	if t.cfg.Bridge == "" || was.Flags&net.FlagUp == 0 || was.MTU >= leastIPv6 || mtu < leastIPv6 {
+	if t.cfg.Bridge == "" && !t.cfg.TUN || was.Flags&net.FlagUp == 0 || was.MTU >= leastIPv6 || mtu < leastIPv6 {
 		return netlink.LinkSetMTU(t.link, mtu)
 	}
 	if err := netlink.LinkSetDown(t.link); err != nil {

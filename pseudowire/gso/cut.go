@@ -31,17 +31,22 @@ type Cutter struct {
 // HeaderLen is not looked at: in what Linux hands over it is a hint how much of
 // the frame is in one piece of memory. It may have payload in it, and may lack a
 // VLAN tag.
-func (c *Cutter) Init(f pseudowire.Frame) error {
+func (c *Cutter) Init(f pseudowire.Frame) error { return c.init(f, tagsCut) }
+
+// InitIP is Init for a packet of IP that has no Ethernet header.
+func (c *Cutter) InitIP(f pseudowire.Frame) error { return c.init(f, noEthernet) }
+
+func (c *Cutter) init(f pseudowire.Frame, tags int) error {
 	*c = Cutter{}
 	var n Cutter
-	if err := n.read(f.Bytes(), f.GSO); err != nil {
+	if err := n.read(f.Bytes(), f.GSO, tags); err != nil {
 		return err
 	}
 	*c = n
 	return nil
 }
 
-func (c *Cutter) read(b []byte, g pseudowire.GSO) error {
+func (c *Cutter) read(b []byte, g pseudowire.GSO, tags int) error {
 	var protocol byte
 	switch g.Kind {
 	case pseudowire.GSOTCPv4, pseudowire.GSOTCPv6:
@@ -54,7 +59,7 @@ func (c *Cutter) read(b []byte, g pseudowire.GSO) error {
 	if g.Size == 0 {
 		return errSize
 	}
-	t, at, ok := network(b, tagsCut)
+	t, at, ok := network(b, tags)
 	if !ok {
 		return errShort
 	}

@@ -1,7 +1,7 @@
 // Package gso cuts super-frames into the frames that they stand for, and joins
 // frames into super-frames, in the terms of Linux's virtio_net_hdr: TCP over
 // IPv4 and IPv6, and UDP over both (which Linux calls USO), in Ethernet with VLAN
-// tags.
+// tags, or without Ethernet as a TUN has it.
 //
 // What one end joins and the other cuts is what was there before, to the last
 // octet of every header: a Joiner joins nothing else, and a Cutter cuts as Linux
@@ -24,6 +24,7 @@ const HeaderMax = 256
 const (
 	tagsCut    = 4
 	tagsJoined = 2
+	noEthernet = -1 // the frame is a packet of IP
 )
 
 const (
@@ -82,6 +83,15 @@ var (
 // network returns the EtherType behind some VLAN tags, at most so many, and where
 // what it describes begins.
 func network(frame []byte, tags int) (t uint16, at int, ok bool) {
+	if tags == noEthernet {
+		switch {
+		case len(frame) == 0:
+			return 0, 0, false
+		case frame[0]>>4 == 6:
+			return typeIPv6, 0, true
+		}
+		return typeIPv4, 0, true
+	}
 	for at = ethernetLen; at <= ethernetLen+tags*tagLen; at += tagLen {
 		if len(frame) < at {
 			return 0, 0, false

@@ -42,6 +42,8 @@ type Super struct {
 type Joiner struct {
 	// NoUDP leaves UDP as it is: for a reader without USO, as Linux before 6.2.
 	NoUDP bool
+	// IP says that the frames are packets of IP, without an Ethernet header.
+	IP bool
 
 	write func(Super)
 	slots [flows]slot
@@ -78,7 +80,11 @@ func NewJoiner(write func(Super)) *Joiner {
 // next Flush.
 func (j *Joiner) Add(frame []byte) {
 	var p packet
-	p.read(frame)
+	tags := tagsJoined
+	if j.IP {
+		tags = noEthernet
+	}
+	p.read(frame, tags)
 	if p.flow {
 		i := j.find(&p)
 		if p.candidate && !(p.udp && j.NoUDP) && p.verify() {
@@ -252,9 +258,9 @@ type packet struct {
 	payload   int
 }
 
-func (p *packet) read(frame []byte) {
+func (p *packet) read(frame []byte, tags int) {
 	p.frame = frame
-	t, at, ok := network(frame, tagsJoined)
+	t, at, ok := network(frame, tags)
 	if !ok {
 		return
 	}

@@ -1,0 +1,159 @@
+package lns
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"spanwire/pseudowire"
+	"spanwire/pseudowire/ppp"
+)
+
+// A Port is what carries a link: a session of L2TP, by its methods. Its frames are
+// those of PPP, with or without Address and Control. It is a bridge.Port, and owns and
+// lends frames as one does.
+type Port interface {
+	Send([]pseudowire.Frame) int
+	Attach(deliver func([]pseudowire.Frame) int)
+}
+
+// A device is where packets come from and go to: a TUN, or what a test has for one.
+type device interface {
+	Port
+	Name() string
+	Run() error
+	Close() error
+}
+
+// An end is one end of a PPP link over a port: what the links of a Server and of a
+// Client have in common. It drives the machine, which others tell what arrived.
+type end struct {
+	port  Port
+	clock *clock
+	timer timer
+	ppp   *ppp.Link
+	mtu   atomic.Int32 // of what is sent
+	use   usage
+
+	// happened takes an event of the machine, and told says when more is to be done
+	// than the machine knows of. Both have mu held.
+	happened func(now time.Time, e ppp.Event)
+	deadline func() time.Time
+
+	mu       sync.Mutex
+	out      [][]byte // frames to be sent, behind their headroom
+	after    []func() // to be called when mu is not held
+	flushing bool     // somebody does
+	over     bool     // the link is closed, or its port is
+}
+
+// usage counts the packets of a link, and their octets.
+type usage struct {
+	inPackets, inOctets, outPackets, outOctets atomic.Uint64
+}
+
+func (u *usage) packets() uint64 { return u.inPackets.Load() + u.outPackets.Load() }
+
+// frameRoom is what most control frames fit in.
+const frameRoom = pseudowire.Headroom + 64
+
+// drain takes what the machine has to say. mu is held.
+func (e *end) drain(now time.Time) {
+	for more := true; more; {
+		more = false
+		for {
+			b, ok := e.ppp.Transmit(make([]byte, pseudowire.Headroom, frameRoom))
+			if !ok {
+				break
+			}
+			e.out = append(e.out, b)
+		}
+		for {
+			event, ok := e.ppp.Event()
+			if !ok {
+				break
+			}
+			more = true // what becomes of it may give the machine more to say
+			e.happened(now, event)
+		}
+	}
+	if !e.over {
+		at := e.ppp.Deadline()
+		if other := e.deadline(); at.IsZero() || !other.IsZero() && other.Before(at) {
+			at = other
+		}
+		e.clock.set(&e.timer, at)
+	}
+}
+
+// unlock gives mu back, and then sends and calls what was left for that moment. What
+// is called may come back here: what it leaves is done by whom it came from, so that
+// all goes out in its order.
+func (e *end) unlock() {
+	if e.flushing {
+		e.mu.Unlock()
+		return
+	}
+	e.flushing = true
+	for len(e.out) > 0 || len(e.after) > 0 {
+		out, after := e.out, e.after
+		e.out, e.after = nil, nil
+		e.mu.Unlock()
+		for _, b := range out {
+			frame := [1]pseudowire.Frame{pseudowire.NewFrame(b, pseudowire.Headroom)}
+			e.port.Send(frame[:])
+		}
+		for _, f := range after {
+			f()
+		}
+		e.mu.Lock()
+	}
+	e.flushing = false
+	e.mu.Unlock()
+}
+
+// receive takes a frame that is no packet, or not one that may pass now.
+func (e *end) receive(frame []byte) {
+	now := time.Now()
+	e.mu.Lock()
+	if !e.over {
+		e.ppp.Receive(now, frame)
+		e.drain(now)
+	}
+	e.unlock()
+}
+
+// tell has the machine do something.
+func (e *end) tell(do func(now time.Time)) {
+	now := time.Now()
+	e.mu.Lock()
+	if !e.over {
+		do(now)
+		e.drain(now)
+	}
+	e.unlock()
+}
+
+// sendPacket sends a packet that is ours, behind its headroom. mu may be held, for it
+// goes out later.
+func (e *end) sendPacket(b []byte, p ppp.Protocol) {
+	f, ok := e.ppp.Prepend(pseudowire.NewFrame(b, pseudowire.Headroom), p)
+	if ok {
+		e.out = append(e.out, padded(f))
+	}
+}
+
+// padded returns the memory of a frame with Headroom in front of it.
+func padded(f pseudowire.Frame) []byte {
+	b := make([]byte, pseudowire.Headroom, pseudowire.Headroom+f.Len())
+	return append(b, f.Bytes()...)
+}
+
+// newSessionID returns an identifier for a link of which no RADIUS server hears.
+func newSessionID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
