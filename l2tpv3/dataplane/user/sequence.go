@@ -28,8 +28,9 @@ const (
 	old                    // drop it
 )
 
-// A sequence is the receiver's half of RFC 3931 appendix C. RFC 2661 says less of it, and
-// nothing else.
+// A sequence is the receiver's half of RFC 3931 appendix C. Of the numbers of L2TPv2 RFC
+// 2661 says only what they are for: "to detect lost packets and/or restore the original
+// sequence of packets".
 type sequence struct {
 	mask     uint32 // has the bits of a number
 	expected uint32
@@ -71,7 +72,7 @@ func (s *sequence) ahead(n uint32) uint32 { return (n - s.expected) & s.mask }
 // isNew reports whether a number that is so far ahead is a new one. RFC 3931 section
 // 4.6: "considered less than or equal to the last received number if its value lies in
 // the range of the last received number and the preceding (2^23-1) values, inclusive."
-// RFC 2661 section 5.8 has the same of 16 bits.
+// RFC 2661 section 5.8 has the same words of control messages and 32767 values.
 func (s *sequence) isNew(ahead uint32) bool { return ahead <= s.mask>>1 }
 
 // beyond reports whether n is new, but too far ahead to be held.

@@ -118,7 +118,7 @@ type inbound struct {
 	packets, bytes atomic.Uint64
 	lastReceived   atomic.Int64  // Unix nanoseconds
 	delivering     atomic.Int32  // calls of deliver that run
-	told           atomic.Int32  // by the frames before, see misread and follow
+	told           atomic.Int32  // by the frames before: see suspect and follow
 	place          atomic.Uint32 // among what is pending at a Receiver, if anything is
 	cookie         cookie.Cookie
 	sublayer       uint8 // octets

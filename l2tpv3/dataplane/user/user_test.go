@@ -30,6 +30,18 @@ type end struct {
 
 func newEnd(t testing.TB, local string, p dataplane.Params) *end {
 	t.Helper()
+	e := bareEnd(t, local)
+	link, err := e.plane.Open(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.attach(link.(*Link))
+	return e
+}
+
+// bareEnd returns an end without a session.
+func bareEnd(t testing.TB, local string) *end {
+	t.Helper()
 	conn, err := transport.Listen(transport.Config{Local: netip.MustParseAddrPort(local)})
 	if err != nil {
 		t.Fatal(err)
@@ -37,18 +49,17 @@ func newEnd(t testing.TB, local string, p dataplane.Params) *end {
 	t.Cleanup(func() { conn.Close() })
 	e := &end{t: t, plane: New(), conn: conn, reader: conn.NewReader()}
 	e.receiver = e.plane.NewReceiver(conn).(*Receiver)
-	link, err := e.plane.Open(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.link = link.(*Link)
-	e.link.Attach(func(frames []pseudowire.Frame) int {
+	return e
+}
+
+func (e *end) attach(l *Link) {
+	e.link = l
+	l.Attach(func(frames []pseudowire.Frame) int {
 		for _, f := range frames {
 			e.got = append(e.got, bytes.Clone(f.Bytes()))
 		}
 		return len(frames)
 	})
-	return e
 }
 
 func (e *end) reach(peer netip.AddrPort) {
@@ -79,11 +90,15 @@ func (e *end) take(n int) {
 // put gives the plane a datagram as the endpoint does.
 func (e *end) put(d transport.Datagram) {
 	kind, id, rest := wire.Classify(wire.UDP, d.Frame.Bytes())
-	if kind != wire.Data {
+	switch {
+	case kind == wire.Data:
+		d.Frame = d.Frame.Skip(d.Frame.Len() - len(rest))
+		e.receiver.Receive(&d, id)
+	case kind == wire.Version2 && !wire.ControlV2(rest):
+		e.receiver.ReceiveV2(&d)
+	default:
 		e.t.Fatalf("kind %d, want a data message", kind)
 	}
-	d.Frame = d.Frame.Skip(d.Frame.Len() - len(rest))
-	e.receiver.Receive(&d, id)
 }
 
 // from makes a datagram as if it had come from a peer.
