@@ -114,7 +114,7 @@ func (k *circuit) again(now time.Time) {
 		return
 	}
 	k.backoff = min(max(2*k.backoff, cfg.RedialMin), cfg.RedialMax)
-	k.retryAt = now.Add(k.tunnel.lcce.jittered(k.backoff))
+	k.retryAt = now.Add(k.tunnel.lcce.jitter.Around(k.backoff))
 }
 
 // retry sets the time of the next attempt.
@@ -152,7 +152,7 @@ func (k *circuit) up(now time.Time, s *session) {
 	k.since, k.retryAt, k.attempts, k.lastError = now, time.Time{}, 0, ""
 	k.rollAt = time.Time{}
 	if k.cfg.CookieLifetime > 0 {
-		k.rollAt = now.Add(k.tunnel.lcce.jittered(k.cfg.CookieLifetime))
+		k.rollAt = now.Add(k.tunnel.lcce.jitter.Around(k.cfg.CookieLifetime))
 	}
 	s.emit(e)
 	k.arrange()
@@ -191,7 +191,7 @@ func (k *circuit) lost(now time.Time, s *session, reason string) {
 		}
 		k.emit(Event{Kind: Noted, Reason: "no other session takes over: " + reason})
 		if k.cfg.CookieLifetime > 0 && k.rollAt.IsZero() {
-			k.rollAt = now.Add(k.tunnel.lcce.jittered(max(k.cfg.CookieLifetime, leastRoll)))
+			k.rollAt = now.Add(k.tunnel.lcce.jitter.Around(max(k.cfg.CookieLifetime, leastRoll)))
 		}
 	case k.active:
 		k.lostActive(now, s, reason)

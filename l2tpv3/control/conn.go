@@ -3,7 +3,6 @@ package control
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"spanwire/l2tpv3/machine"
@@ -439,7 +438,7 @@ func (c *conn) hear(now time.Time) {
 // sending Hello messages across multiple control connections between the same
 // LCCE endpoints MUST employ a jittered timer mechanism".
 func (c *conn) setHello() {
-	c.hello = c.heard.Add(c.cfg.Hello - time.Duration(float64(c.cfg.Hello)/10*c.lcce.jitter.Float64()))
+	c.hello = c.heard.Add(c.lcce.jitter.Before(c.cfg.Hello))
 }
 
 // deliver acts on a message in its turn.
@@ -617,11 +616,4 @@ func (c *conn) arrange(now time.Time) {
 func (c *conn) emit(e Event) {
 	e.Tunnel, e.Address, e.Peer = c.tunnel.cfg.Name, c.at, c.peer
 	c.lcce.emit(e)
-}
-
-// newJitter returns what jitters: not secrets, so a seed from them is enough.
-func newJitter(random func([]byte)) *rand.Rand {
-	var seed [32]byte
-	random(seed[:])
-	return rand.New(rand.NewChaCha8(seed))
 }

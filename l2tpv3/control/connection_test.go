@@ -1361,44 +1361,6 @@ func TestSeveralTunnelsToOneAddress(t *testing.T) {
 	come("c", 14, "there") // for want of a better one
 }
 
-// TestBudgets tells sources apart, IPv6's by their networks, and forgets them.
-func TestBudgets(t *testing.T) {
-	l := New(Config{RequestRate: 2, Random: here().Random})
-	now := start
-	allow := func(source string, want bool) {
-		t.Helper()
-		if got := l.allow(now, netip.MustParseAddr(source)); got != want {
-			t.Errorf("%s: %v, want %v", source, got, want)
-		}
-	}
-	allow("192.0.2.1", true)
-	allow("192.0.2.1", true)
-	allow("192.0.2.1", false)
-	allow("192.0.2.2", true)
-	allow("2001:db8::1", true)
-	allow("2001:db8::2", true)
-	allow("2001:db8::3", false)
-	allow("2001:db8:0:1::1", true)
-	now = now.Add(500 * time.Millisecond)
-	allow("192.0.2.1", true)
-	allow("192.0.2.1", false)
-	for i := range maxBudgets + 100 {
-		l.allow(now, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
-	}
-	if len(l.budgets) > maxBudgets+1 {
-		t.Errorf("%d sources", len(l.budgets))
-	}
-	allow("203.0.113.1", false) // no room for more, and what they share is spent
-	now = now.Add(time.Minute)
-	allow("203.0.113.1", true)
-	if len(l.budgets) > 2 {
-		t.Errorf("%d sources after a minute", len(l.budgets))
-	}
-	allow("203.0.113.1", true)
-	now = now.Add(-time.Hour)
-	allow("203.0.113.1", false) // a clock that goes back gives nothing
-}
-
 // TestSameIDOfANewPeer has a peer begin anew with the same Control Connection ID
 // before its former attempt is complete.
 func TestSameIDOfANewPeer(t *testing.T) {

@@ -22,13 +22,13 @@ func TestLastDropped(t *testing.T) {
 		s.at = from(peer)
 		s.receive(request)
 		s.wantSilence()
-		want := Dropped{s.now, netip.MustParseAddrPort(peer)}
+		want := Dropped{Time: s.now, From: netip.MustParseAddrPort(peer)}
 		if got := s.LastDropped(); got[DropDigest] != want {
 			t.Errorf("from %s: %v, want %v", peer, got[DropDigest], want)
 		}
 	}
 	s.receive([]byte{0xc8, 3})
-	if got := s.LastDropped(); got[DropHeader] != (Dropped{s.now, s.at.Peer}) || got[DropDigest].From != s.at.Peer || got[DropUnsigned] != (Dropped{}) {
+	if got := s.LastDropped(); got[DropHeader] != (Dropped{Time: s.now, From: s.at.Peer}) || got[DropDigest].From != s.at.Peer || got[DropUnsigned] != (Dropped{}) {
 		t.Errorf("after a malformed header: %v", got)
 	}
 }

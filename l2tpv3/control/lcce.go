@@ -2,9 +2,7 @@ package control
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/fnv"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,21 +30,18 @@ type LCCE struct {
 	halfOpen  []*conn             // that peers have begun and not completed
 	lingering []*conn             // that peers had begun, and that answer for a while what comes again
 
-	budgets     map[netip.Addr]budget
-	swept       time.Time
-	notes       budget
-	unnoted     int // left out since the last note
+	budgets     machine.Budgets
+	notes       machine.Notes
 	drops       [Drops]uint64
 	lastDropped [Drops]Dropped
 
 	timers  machine.Timers
 	ready   []*conn // those that may have something to send
 	replies []reply // to whom has no connection
-	events  []Event
-	taken   int // of the events
+	events  machine.Queue[Event]
 	closing bool
 
-	jitter   *rand.Rand
+	jitter   machine.Jitter
 	serial   uint32
 	now      time.Time
 	body     []byte // of the message that is being written
@@ -72,8 +67,7 @@ func New(cfg Config) *LCCE {
 		requests: make(map[requestKey]*conn),
 		sessions: make(map[uint32]*session),
 		reserved: make(map[uint32]bool),
-		budgets:  make(map[netip.Addr]budget),
-		jitter:   newJitter(cfg.Random),
+		jitter:   machine.NewJitter(cfg.Random),
 	}
 	l.serial = uint32(l.random64())
 	return l
@@ -101,12 +95,6 @@ func (l *LCCE) newID(taken func(uint32) bool) uint32 {
 func (l *LCCE) serialNumber() uint32 {
 	l.serial++
 	return l.serial
-}
-
-// jittered returns a time of three quarters to five quarters of d, so that what
-// fails together does not come again together.
-func (l *LCCE) jittered(d time.Duration) time.Duration {
-	return d*3/4 + time.Duration(l.jitter.Float64()*float64(d)/2)
 }
 
 // index notes where a tunnel's SCCRQs may come from.
@@ -248,7 +236,9 @@ func (l *LCCE) request(now time.Time, at Address, h wire.ControlHeader, message 
 		l.drop(DropSequence, at)
 		return
 	}
-	if !a.enabled && !l.allow(now, at.Peer.Addr()) {
+	// RFC 3931 section 4.3: "Implementations MAY rate-limit control messages,
+	// particularly SCCRQ messages".
+	if !a.enabled && !l.budgets.Take(now, at.Peer.Addr(), float64(l.cfg.RequestRate)) {
 		l.drop(DropRate, at)
 		return
 	}
@@ -333,7 +323,7 @@ func (l *LCCE) tied(now time.Time, t *tunnel, at Address, m *wire.SCCRQ, a auth)
 		return true
 	case equal:
 		c.do(now, rcvSCCRQLost, wire.Result{})
-		t.redialAt = now.Add(l.jittered(tieRestart))
+		t.redialAt = now.Add(l.jitter.Around(tieRestart))
 		t.arrange()
 		return false
 	}
@@ -483,55 +473,30 @@ func (l *LCCE) Advance(now time.Time) {
 func (l *LCCE) Deadline() time.Time { return l.timers.Deadline() }
 
 // Event returns what happened, in its order; call it until ok is false.
-func (l *LCCE) Event() (e Event, ok bool) {
-	if l.taken == len(l.events) {
-		if l.events = l.events[:0]; cap(l.events) > keptEvents {
-			l.events = nil
-		}
-		l.taken = 0
-		return Event{}, false
-	}
-	e = l.events[l.taken]
-	l.events[l.taken] = Event{}
-	l.taken++
-	return e, true
-}
-
-// keptEvents is for how many events there is room when there are none.
-const keptEvents = 32
+func (l *LCCE) Event() (_ Event, ok bool) { return l.events.Take() }
 
 func (l *LCCE) emit(e Event) {
 	e.Time = l.now
 	if e.Kind == Noted {
-		if !l.notes.take(l.now, notesRate) {
-			l.unnoted++
+		end, ok := l.notes.Take(l.now)
+		if !ok {
 			return
 		}
-		if l.unnoted > 0 {
-			e.Reason += fmt.Sprintf(" (%d notes before it were left out)", l.unnoted)
-			l.unnoted = 0
-		}
+		e.Reason += end
 	}
-	l.events = append(l.events, e)
+	l.events.Put(e)
 }
-
-// notesRate is how many notes there may be a second, and at once: strangers can
-// cause them.
-const notesRate = 20
 
 func (l *LCCE) drop(why Drop, at Address) {
 	l.drops[why]++
-	l.lastDropped[why] = Dropped{l.now, at.Peer}
+	l.lastDropped[why] = Dropped{Time: l.now, From: at.Peer}
 }
 
 // DropCounts returns how many messages were not acted upon, by reason.
 func (l *LCCE) DropCounts() [Drops]uint64 { return l.drops }
 
 // A Dropped tells of a message that was not acted upon.
-type Dropped struct {
-	Time time.Time
-	From netip.AddrPort // the port is 0 over IP
-}
+type Dropped = machine.Dropped
 
 // LastDropped returns the last message of each reason; the zero value: there was
 // none.
@@ -557,62 +522,4 @@ func (l *LCCE) Quiet() bool {
 		}
 	}
 	return len(l.replies) == 0
-}
-
-// A budget is how much of something there may still be, at a time.
-type budget struct {
-	left float64
-	at   time.Time
-}
-
-// take takes one, if there is one left. A budget that was never used is full.
-func (b *budget) take(now time.Time, rate float64) bool {
-	if b.at.IsZero() {
-		b.left, b.at = rate, now
-	}
-	if d := now.Sub(b.at); d > 0 {
-		b.left = min(b.left+d.Seconds()*rate, rate)
-		b.at = now
-	}
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// maxBudgets bounds the sources that are told apart.
-const maxBudgets = 8192
-
-// allow takes an SCCRQ from its source's budget. RFC 3931 section 4.3:
-// "Implementations MAY rate-limit control messages, particularly SCCRQ messages".
-func (l *LCCE) allow(now time.Time, source netip.Addr) bool {
-	if source.Is6() { // of which anybody has many
-		if p, err := source.WithZone("").Prefix(64); err == nil {
-			source = p.Addr()
-		}
-	}
-	if _, ok := l.budgets[source]; !ok && len(l.budgets) >= maxBudgets {
-		if now.Sub(l.swept) >= time.Second {
-			l.sweep(now)
-		}
-		if len(l.budgets) >= maxBudgets {
-			source = netip.Addr{} // all the others share one
-		}
-	}
-	b := l.budgets[source]
-	ok := b.take(now, float64(l.cfg.RequestRate))
-	l.budgets[source] = b
-	return ok
-}
-
-// sweep forgets the sources that have been silent for long enough to have all of
-// their budget again.
-func (l *LCCE) sweep(now time.Time) {
-	l.swept = now
-	for source, b := range l.budgets {
-		if now.Sub(b.at) >= time.Second {
-			delete(l.budgets, source)
-		}
-	}
 }

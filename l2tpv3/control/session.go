@@ -500,7 +500,7 @@ func (c *conn) tied(now time.Time, k *circuit, m *wire.CallRequest) *wire.Result
 		s.gave = true
 		s.do(now, rcvRequestLost, wire.Result{})
 		if k.cfg.Initiate {
-			k.retry(now.Add(c.lcce.jittered(tieRestart)))
+			k.retry(now.Add(c.lcce.jitter.Around(tieRestart)))
 		}
 		return &wire.Result{}
 	}

@@ -491,7 +491,7 @@ func (s *sim) agree() {
 	}
 	for _, x := range s.sides {
 		sound(s.fatalf, x.LCCE)
-		if len(x.halfOpen) > 0 || len(x.requests) > 1 || len(x.ready) > 0 || len(x.replies) > 0 || len(x.LCCE.events) != 0 {
+		if len(x.halfOpen) > 0 || len(x.requests) > 1 || len(x.ready) > 0 || len(x.replies) > 0 || x.LCCE.events.Len() != 0 {
 			s.fatalf("%s: %d half-open, %d requests, %d ready, %d replies", x.node.cfg.HostName, len(x.halfOpen), len(x.requests), len(x.ready), len(x.replies))
 		}
 		if drops := x.DropCounts(); drops[DropIntegrity]+drops[DropHeader]+drops[DropSequence]+drops[DropRequest] > 0 && s.moved == 0 {

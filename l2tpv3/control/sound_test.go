@@ -1,5 +1,7 @@
 package control
 
+import "spanwire/l2tpv3/machine"
+
 // sound fails unless what an LCCE holds fits together: what is listed in two
 // places is in both, what is counted is as many, and nothing is held for nobody.
 func sound(fatalf func(string, ...any), l *LCCE) {
@@ -142,7 +144,7 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 			}
 		}
 	}
-	if len(l.budgets) > maxBudgets+1 {
-		fatalf("%d budgets", len(l.budgets))
+	if l.budgets.Len() > machine.MaxSources+1 {
+		fatalf("%d budgets", l.budgets.Len())
 	}
 }

@@ -221,7 +221,7 @@ func (t *tunnel) Advance(now time.Time) {
 			// The peer's own attempt may do; once, or whoever begins
 			// connections and completes none could hold ours up.
 			t.yielded = true
-			t.redialAt = now.Add(t.lcce.jittered(t.cfg.RedialMin))
+			t.redialAt = now.Add(t.lcce.jitter.Around(t.cfg.RedialMin))
 		default:
 			t.yielded, t.fallen = false, false
 			t.attempts++
@@ -240,7 +240,7 @@ func (t *tunnel) redial(now time.Time) {
 		return
 	}
 	t.backoff = min(max(2*t.backoff, t.cfg.RedialMin), t.cfg.RedialMax)
-	t.redialAt = now.Add(t.lcce.jittered(t.backoff))
+	t.redialAt = now.Add(t.lcce.jitter.Around(t.backoff))
 	t.arrange()
 }
 

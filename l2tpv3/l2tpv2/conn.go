@@ -472,7 +472,7 @@ func (c *conn) hear(now time.Time) {
 // of many tunnels come not together.
 func (c *conn) setHello() {
 	if c.cfg.Hello > 0 {
-		c.hello = c.heard.Add(c.cfg.Hello - time.Duration(float64(c.cfg.Hello)/10*c.node.jitter.Float64()))
+		c.hello = c.heard.Add(c.node.jitter.Before(c.cfg.Hello))
 	}
 }
 

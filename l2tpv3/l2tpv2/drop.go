@@ -1,9 +1,6 @@
 package l2tpv2
 
-import (
-	"net/netip"
-	"time"
-)
+import "spanwire/l2tpv3/machine"
 
 // A Drop is why a control message was not acted upon, and a counter's index.
 // Nothing of what is dropped is answered.
@@ -52,75 +49,15 @@ func (d Drop) String() string {
 
 func (n *Node) drop(why Drop, at Address) {
 	n.drops[why]++
-	n.lastDropped[why] = Dropped{n.now, at.Peer}
+	n.lastDropped[why] = Dropped{Time: n.now, From: at.Peer}
 }
 
 // DropCounts returns how many messages were not acted upon, by reason.
 func (n *Node) DropCounts() [Drops]uint64 { return n.drops }
 
 // A Dropped tells of a message that was not acted upon.
-type Dropped struct {
-	Time time.Time
-	From netip.AddrPort
-}
+type Dropped = machine.Dropped
 
 // LastDropped returns the last message of each reason; the zero value: there was
 // none.
 func (n *Node) LastDropped() [Drops]Dropped { return n.lastDropped }
-
-// A budget is how much of something there may still be, at a time.
-type budget struct {
-	left float64
-	at   time.Time
-}
-
-// take takes one, if there is one left. A budget that was never used is full.
-func (b *budget) take(now time.Time, rate float64) bool {
-	if b.at.IsZero() {
-		b.left, b.at = rate, now
-	}
-	if d := now.Sub(b.at); d > 0 {
-		b.left = min(b.left+d.Seconds()*rate, rate)
-		b.at = now
-	}
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// maxBudgets bounds the sources that are told apart.
-const maxBudgets = 8192
-
-// allow takes an SCCRQ from its source's budget.
-func (n *Node) allow(now time.Time, source netip.Addr) bool {
-	if source.Is6() { // of which anybody has many
-		if p, err := source.WithZone("").Prefix(64); err == nil {
-			source = p.Addr()
-		}
-	}
-	if _, ok := n.budgets[source]; !ok && len(n.budgets) >= maxBudgets {
-		if now.Sub(n.swept) >= time.Second {
-			n.sweep(now)
-		}
-		if len(n.budgets) >= maxBudgets {
-			source = netip.Addr{} // all the others share one
-		}
-	}
-	b := n.budgets[source]
-	ok := b.take(now, float64(n.cfg.RequestRate))
-	n.budgets[source] = b
-	return ok
-}
-
-// sweep forgets the sources that have been silent for long enough to have all of
-// their budget again.
-func (n *Node) sweep(now time.Time) {
-	n.swept = now
-	for source, b := range n.budgets {
-		if now.Sub(b.at) >= time.Second {
-			delete(n.budgets, source)
-		}
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 )
 
@@ -354,8 +355,8 @@ func TestNotes(t *testing.T) {
 		s.send(0, &wire.SCCRQV2{PeerV2: s.peer})
 		s.ns, s.nr, s.sent = 0, 0, nil
 	}
-	if n := len(s.told); n != 20 || len(s.budgets) > maxBudgets+1 {
-		t.Errorf("%d notes, %d budgets", n, len(s.budgets))
+	if n := len(s.told); n != 20 || s.budgets.Len() > machine.MaxSources+1 {
+		t.Errorf("%d notes, %d budgets", n, s.budgets.Len())
 	}
 	s.now = s.now.Add(10 * time.Second)
 	s.send(0, &wire.SCCRQV2{PeerV2: s.peer})
@@ -364,9 +365,8 @@ func TestNotes(t *testing.T) {
 	}
 	s.at.Peer = netip.MustParseAddrPort("192.0.2.250:1")
 	s.ns, s.nr = 0, 0
-	s.budgets[netip.MustParseAddr("198.51.100.1")] = budget{at: s.now}
 	s.send(0, &wire.SCCRQV2{PeerV2: s.peer})
-	if len(s.budgets) > maxBudgets+2 {
-		t.Errorf("%d budgets", len(s.budgets))
+	if s.budgets.Len() > machine.MaxSources+2 {
+		t.Errorf("%d budgets", s.budgets.Len())
 	}
 }

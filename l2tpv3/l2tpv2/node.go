@@ -2,9 +2,7 @@ package l2tpv2
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/fnv"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -33,21 +31,18 @@ type Node struct {
 	halfOpen  []*conn // that peers have begun and not completed
 	lingering []*conn // that peers had begun, and that answer for a while what comes again
 
-	budgets     map[netip.Addr]budget
-	swept       time.Time
-	notes       budget
-	unnoted     int // left out since the last note
+	budgets     machine.Budgets
+	notes       machine.Notes
 	drops       [Drops]uint64
 	lastDropped [Drops]Dropped
 
 	timers  machine.Timers
 	ready   []*conn // those that may have something to send
 	replies []reply // to whom has no tunnel
-	events  []Event
-	taken   int // of the events
+	events  machine.Queue[Event]
 	closing bool
 
-	jitter   *rand.Rand
+	jitter   machine.Jitter
 	serial   uint32
 	now      time.Time
 	encoding wire.EncodingV2
@@ -72,11 +67,8 @@ func New(cfg Config) *Node {
 		requests: make(map[requestKey]*conn),
 		dialled:  make(map[netip.Addr][]*conn),
 		calls:    make(map[CallID]*session),
-		budgets:  make(map[netip.Addr]budget),
+		jitter:   machine.NewJitter(cfg.Random),
 	}
-	var seed [32]byte
-	cfg.Random(seed[:])
-	n.jitter = rand.New(rand.NewChaCha8(seed))
 	n.serial = uint32(n.random64())
 	return n
 }
@@ -103,12 +95,6 @@ func newID[T any](random func([]byte), taken map[uint16]T) (id uint16, ok bool) 
 }
 
 func (n *Node) newTunnelID() (uint16, bool) { return newID(n.cfg.Random, n.conns) }
-
-// jittered returns a time of three quarters to five quarters of d, so that what
-// fails together does not come again together.
-func (n *Node) jittered(d time.Duration) time.Duration {
-	return d*3/4 + time.Duration(n.jitter.Float64()*float64(d)/2)
-}
 
 // Receive takes a control message as it came, the datagram. It keeps nothing of it.
 func (n *Node) Receive(now time.Time, at Address, datagram []byte) {
@@ -178,7 +164,7 @@ func (n *Node) request(now time.Time, at Address, h wire.ControlHeaderV2, messag
 		n.drop(DropSequence, at)
 		return
 	}
-	if !n.allow(now, at.Peer.Addr()) {
+	if !n.budgets.Take(now, at.Peer.Addr(), float64(n.cfg.RequestRate)) {
 		n.drop(DropRate, at)
 		return
 	}
@@ -322,7 +308,7 @@ func (n *Node) tied(now time.Time, at Address, m *wire.SCCRQV2) bool {
 		case ours.Set && theirs.Set && ours.Value == theirs.Value:
 			c.do(now, rcvSCCRQLost, wire.Result{})
 			if p := c.config; !p.down {
-				p.redialAt = now.Add(n.jittered(tieRestart))
+				p.redialAt = now.Add(n.jitter.Around(tieRestart))
 				p.arrange()
 			}
 			return false
@@ -479,41 +465,19 @@ func (n *Node) Advance(now time.Time) {
 func (n *Node) Deadline() time.Time { return n.timers.Deadline() }
 
 // Event returns what happened, in its order; call it until ok is false.
-func (n *Node) Event() (e Event, ok bool) {
-	if n.taken == len(n.events) {
-		if n.events = n.events[:0]; cap(n.events) > keptEvents {
-			n.events = nil
-		}
-		n.taken = 0
-		return Event{}, false
-	}
-	e = n.events[n.taken]
-	n.events[n.taken] = Event{}
-	n.taken++
-	return e, true
-}
-
-// keptEvents is for how many events there is room when there are none.
-const keptEvents = 32
+func (n *Node) Event() (_ Event, ok bool) { return n.events.Take() }
 
 func (n *Node) emit(e Event) {
 	e.Time = n.now
 	if e.Kind == Noted {
-		if !n.notes.take(n.now, notesRate) {
-			n.unnoted++
+		end, ok := n.notes.Take(n.now)
+		if !ok {
 			return
 		}
-		if n.unnoted > 0 {
-			e.Reason += fmt.Sprintf(" (%d notes before it were left out)", n.unnoted)
-			n.unnoted = 0
-		}
+		e.Reason += end
 	}
-	n.events = append(n.events, e)
+	n.events.Put(e)
 }
-
-// notesRate is how many notes there may be a second, and at once: strangers can
-// cause them.
-const notesRate = 20
 
 // Close closes all tunnels by StopCCN. What is to be sent is still to be sent, until
 // Quiet.

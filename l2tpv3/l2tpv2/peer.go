@@ -108,7 +108,7 @@ func (p *peer) Advance(now time.Time) {
 		case p.cfg.TieBreaker && len(p.all) > 0 && now.Sub(p.since) < p.cfg.SetupTimeout:
 			// The peer's own attempt may do; for a while, or whoever begins
 			// tunnels and completes none could hold ours up.
-			p.redialAt = now.Add(p.node.jittered(p.cfg.RedialMin))
+			p.redialAt = now.Add(p.node.jitter.Around(p.cfg.RedialMin))
 		default:
 			p.attempts++
 			p.since = now
@@ -136,7 +136,7 @@ func (p *peer) redial(now time.Time) {
 		return
 	}
 	p.backoff = min(max(2*p.backoff, p.cfg.RedialMin), p.cfg.RedialMax)
-	p.redialAt = now.Add(p.node.jittered(p.backoff))
+	p.redialAt = now.Add(p.node.jitter.Around(p.backoff))
 	p.arrange()
 }
 

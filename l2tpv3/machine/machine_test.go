@@ -2,6 +2,7 @@ package machine
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -111,5 +112,108 @@ func TestList(t *testing.T) {
 	}
 	if lists[0].Count > 1 || lists[1].Count != len(want[1]) {
 		t.Errorf("%d and %d are left", lists[0].Count, lists[1].Count)
+	}
+}
+
+// TestBudgets tells sources apart, IPv6's by their networks, and forgets them.
+func TestBudgets(t *testing.T) {
+	var all Budgets
+	now := epoch
+	allow := func(source string, want bool) {
+		t.Helper()
+		if got := all.Take(now, netip.MustParseAddr(source), 2); got != want {
+			t.Errorf("%s: %v, want %v", source, got, want)
+		}
+	}
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", false)
+	allow("192.0.2.2", true)
+	allow("2001:db8::1", true)
+	allow("2001:db8::2", true)
+	allow("2001:db8::3", false)
+	allow("2001:db8:0:1::1", true)
+	now = now.Add(500 * time.Millisecond)
+	allow("192.0.2.1", true)
+	allow("192.0.2.1", false)
+	for i := range MaxSources + 100 {
+		all.Take(now, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 2)
+	}
+	if all.Len() > MaxSources+1 {
+		t.Errorf("%d sources", all.Len())
+	}
+	allow("203.0.113.1", false) // no room for more, and what they share is spent
+	now = now.Add(time.Minute)
+	allow("203.0.113.1", true)
+	if all.Len() > 2 {
+		t.Errorf("%d sources after a minute", all.Len())
+	}
+	allow("203.0.113.1", true)
+	now = now.Add(-time.Hour)
+	allow("203.0.113.1", false) // a clock that goes back gives nothing
+}
+
+// TestNotes has more to note than there is room for.
+func TestNotes(t *testing.T) {
+	var n Notes
+	for range notesRate {
+		if end, ok := n.Take(epoch); !ok || end != "" {
+			t.Fatalf("%q, %v", end, ok)
+		}
+	}
+	for range 3 {
+		if _, ok := n.Take(epoch); ok {
+			t.Error("one note more")
+		}
+	}
+	if end, ok := n.Take(epoch.Add(time.Second)); !ok || end != " (3 notes before it were left out)" {
+		t.Errorf("%q, %v", end, ok)
+	}
+	if end, ok := n.Take(epoch.Add(time.Second)); !ok || end != "" {
+		t.Errorf("%q, %v", end, ok)
+	}
+}
+
+// TestQueue compares a queue with a slice.
+func TestQueue(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	var q Queue[int]
+	var want []int
+	for i := range 10000 {
+		if random.IntN(2+i/5000) == 0 {
+			q.Put(i)
+			want = append(want, i)
+		} else if x, ok := q.Take(); ok != (len(want) > 0) || ok && x != want[0] {
+			t.Fatalf("%d, %v, want %v", x, ok, want)
+		} else if ok {
+			want = want[1:]
+		}
+		if q.Len() != len(want) {
+			t.Fatalf("%d, want %d", q.Len(), len(want))
+		}
+	}
+	for range 10 * kept {
+		q.Put(1)
+	}
+	for ok := true; ok; {
+		_, ok = q.Take()
+	}
+	if q.Len() != 0 || cap(q.all) > kept {
+		t.Errorf("an empty queue holds %d and keeps room for %d", q.Len(), cap(q.all))
+	}
+}
+
+func TestJitter(t *testing.T) {
+	j := NewJitter(func(b []byte) { b[0] = 7 })
+	seen := map[time.Duration]bool{}
+	for range 1000 {
+		around, before := j.Around(time.Minute), j.Before(time.Minute)
+		if around < 45*time.Second || around > 75*time.Second || before < 54*time.Second || before > time.Minute {
+			t.Fatalf("%v around, %v before a minute", around, before)
+		}
+		seen[around] = true
+	}
+	if len(seen) < 900 {
+		t.Errorf("only %d times of 1000", len(seen))
 	}
 }
