@@ -17,9 +17,49 @@ import (
 // without a reader.
 type lane struct{ from, to *Link }
 
+// An opener opens the i-th session from a to b.
+type opener func(t *testing.T, a, b *Plane, i int) lane
+
+func openV3(t *testing.T, a, b *Plane, i int) lane {
+	t.Helper()
+	p := params(t)
+	p.SessionID, p.PeerSessionID = uint32(100+i), uint32(200+i)
+	from, err := a.Open(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := b.Open(mirror(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lane{from.(*Link), to.(*Link)}
+}
+
+func openV2(t *testing.T, a, b *Plane, i int) lane {
+	t.Helper()
+	p := lns
+	p.SessionID, p.PeerSessionID = uint16(100+i), uint16(200+i)
+	from, err := a.OpenV2(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := b.OpenV2(mirrorV2(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from.Number(i%2 == 1)
+	return lane{&from.(*LinkV2).Link, &to.(*LinkV2).Link}
+}
+
+// eachVersion runs a test with sessions of either version.
+func eachVersion(t *testing.T, run func(t *testing.T, open opener)) {
+	t.Run("L2TPv3", func(t *testing.T) { run(t, openV3) })
+	t.Run("L2TPv2", func(t *testing.T) { run(t, openV2) })
+}
+
 // lanes opens sessions from one end to another, and reads the other's socket until
 // the test ends.
-func lanes(t *testing.T, n int) (_ []lane, reach func(lane)) {
+func lanes(t *testing.T, open opener, n int) (_ []lane, reach func(lane)) {
 	t.Helper()
 	a, b := New(), New()
 	var conns [2]*transport.Conn
@@ -45,17 +85,7 @@ func lanes(t *testing.T, n int) (_ []lane, reach func(lane)) {
 	}
 	var all []lane
 	for i := range n {
-		p := params(t)
-		p.SessionID, p.PeerSessionID = uint32(100+i), uint32(200+i)
-		from, err := a.Open(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		to, err := b.Open(mirror(p))
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := lane{from.(*Link), to.(*Link)}
+		l := open(t, a, b, i)
 		reach(l)
 		all = append(all, l)
 	}
@@ -116,9 +146,11 @@ func (s *station) await(t *testing.T, n int) {
 // TestTakeover has a new session take over from an old one at both ends while
 // frames flow through both, and paths and ports are set again and again: every
 // frame arrives once, and none through the old session once it is closed.
-func TestTakeover(t *testing.T) {
+func TestTakeover(t *testing.T) { eachVersion(t, takeover) }
+
+func takeover(t *testing.T, open opener) {
 	const each, window = 1000, 100
-	all, reach := lanes(t, 2)
+	all, reach := lanes(t, open, 2)
 	former, next := all[0], all[1]
 	sender, receiver := new(station), &station{times: make([]atomic.Int32, 3*each)}
 	var closed atomic.Bool
@@ -195,8 +227,10 @@ func TestTakeover(t *testing.T) {
 }
 
 // TestNoneAfterClose closes Links into the thick of what comes for them.
-func TestNoneAfterClose(t *testing.T) {
-	all, _ := lanes(t, 20)
+func TestNoneAfterClose(t *testing.T) { eachVersion(t, noneAfterClose) }
+
+func noneAfterClose(t *testing.T, open opener) {
+	all, _ := lanes(t, open, 20)
 	for i, l := range all {
 		var closed atomic.Bool
 		arrived := make(chan struct{}, 1)
@@ -225,8 +259,10 @@ func TestNoneAfterClose(t *testing.T) {
 }
 
 // TestCloseWaits has Close wait for a deliver that runs.
-func TestCloseWaits(t *testing.T) {
-	all, _ := lanes(t, 1)
+func TestCloseWaits(t *testing.T) { eachVersion(t, closeWaits) }
+
+func closeWaits(t *testing.T, open opener) {
+	all, _ := lanes(t, open, 1)
 	begun, end := make(chan struct{}), make(chan struct{})
 	var ended atomic.Bool
 	all[0].to.Attach(func(f []pseudowire.Frame) int {

@@ -80,6 +80,58 @@ func TestIdleLinksAreSmall(t *testing.T) {
 	}
 }
 
+// TestIdleLinksOfL2TPv2AreSmall opens many Links of L2TPv2. Those that have had a number
+// know what is the next one besides.
+func TestIdleLinksOfL2TPv2AreSmall(t *testing.T) {
+	const links = 4000
+	for _, v := range []struct {
+		on   bool
+		most uint64
+	}{{false, 600}, {true, 660}} {
+		e := bareEnd(t, "127.0.0.1:0")
+		sink := bareEnd(t, "127.0.0.2:0")
+		path, err := e.conn.NewPath(transport.PathConfig{Peer: sink.conn.LocalAddr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		deliver := func(f []pseudowire.Frame) int { return len(f) }
+		open := make([]dataplane.LinkV2, 0, links)
+		out, _ := frames(1)
+		before := heap()
+		p := lns
+		for i := range links {
+			p.TunnelID, p.SessionID = uint16(i/100+1), uint16(i%100+1)
+			l, err := e.plane.OpenV2(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Attach(deliver)
+			l.SetPath(e.conn, path)
+			l.Number(v.on)
+			open = append(open, l)
+		}
+		opened := heap()
+		for i, l := range open {
+			l.Send(out)
+			p.TunnelID, p.SessionID = uint16(i/100+1), uint16(i%100+1)
+			d := from(sink.conn.LocalAddr(), messageV2(&p, wire.DataHeaderV2{Sequenced: v.on}, out[0].Bytes()))
+			e.receiver.ReceiveV2(&d)
+			e.receiver.Flush(time.Now())
+		}
+		used := heap()
+		runtime.KeepAlive(open)
+		runtime.KeepAlive(e)
+		runtime.KeepAlive(sink)
+		t.Logf("numbers %v: %d octets a Link when opened, %d after frames", v.on, (opened-before)/links, (used-before)/links)
+		if got := (used - before) / links; got > v.most {
+			t.Errorf("numbers %v: %d octets a Link, want at most %d", v.on, got, v.most)
+		}
+		if s := open[links-1].Stats(); s.TxPackets != 1 || s.RxPackets != 1 {
+			t.Errorf("numbers %v: %d out, %d in; want 1 and 1", v.on, s.TxPackets, s.RxPackets)
+		}
+	}
+}
+
 // heap returns the octets in use after all that is not has been collected.
 func heap() uint64 {
 	runtime.GC()
@@ -97,6 +149,13 @@ func TestLinesOfTheCache(t *testing.T) {
 		opened, err := plane.Open(dataplane.Params{SessionID: id + 1, PeerSessionID: 1})
 		if err != nil {
 			t.Fatal(err)
+		}
+		second, err := plane.OpenV2(dataplane.ParamsV2{TunnelID: 1, SessionID: uint16(id + 1), PeerTunnelID: 1, PeerSessionID: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := second.(*LinkV2); unsafe.Sizeof(*l) != 2*cacheLine || uintptr(unsafe.Pointer(l))%cacheLine != 0 {
+			t.Fatalf("a LinkV2 of %d octets, %d off a line", unsafe.Sizeof(*l), uintptr(unsafe.Pointer(l))%cacheLine)
 		}
 		l := opened.(*Link)
 		size, start, in := unsafe.Sizeof(*l), uintptr(unsafe.Pointer(l)), unsafe.Offsetof(l.in)

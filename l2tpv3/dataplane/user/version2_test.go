@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -445,6 +447,86 @@ func TestSwitching(t *testing.T) {
 	}
 }
 
+// TestSwitchWhileFramesFlow has an LNS switch numbers on and off, and paths set again,
+// while both sides send: every frame arrives, whole.
+func TestSwitchWhileFramesFlow(t *testing.T) {
+	server, client := pairV2(t, lns)
+	const frames, window = 2000, 50
+	arrived := map[*endV2]*station{}
+	var readers, senders, rest sync.WaitGroup
+	for _, e := range []*endV2{server, client} {
+		s := &station{times: make([]atomic.Int32, frames)}
+		arrived[e] = s
+		e.v2.Attach(s.Send)
+		readers.Go(func() {
+			for {
+				d, err := e.reader.Read(time.Time{})
+				if err != nil {
+					return
+				}
+				for i := range d {
+					e.put(d[i])
+				}
+				e.receiver.Flush(time.Now())
+			}
+		})
+	}
+	stop := make(chan struct{})
+	rest.Go(func() {
+		for on := true; ; on = !on {
+			select {
+			case <-stop:
+				return
+			default:
+				server.v2.Number(on)
+				client.v2.Number(on)
+				client.v2.Numbering()
+				server.reach(client.conn.LocalAddr())
+				client.reach(server.conn.LocalAddr())
+				time.Sleep(10 * time.Microsecond)
+			}
+		}
+	})
+	for _, way := range [][2]*endV2{{server, client}, {client, server}} {
+		senders.Go(func() {
+			for n := range frames {
+				if way[0].v2.Send(numbered(n)) != 1 {
+					t.Errorf("frame %d not sent", n)
+				}
+				for n%window == 0 && arrived[way[1]].arrived.Load() < int64(n) && !t.Failed() {
+					time.Sleep(10 * time.Microsecond)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	close(stop)
+	rest.Wait()
+	for _, e := range []*endV2{server, client} {
+		arrived[e].await(t, frames)
+		for i := range arrived[e].times {
+			if n := arrived[e].times[i].Load(); n != 1 {
+				t.Errorf("frame %d arrived %d times", i, n)
+			}
+		}
+		if s := e.v2.Stats(); s.RxOOSPackets != 0 || s.RxLost != 0 || s.Drops != [pseudowire.Drops]uint64{} {
+			t.Errorf("%+v", s)
+		}
+	}
+	for _, on := range []bool{true, false} {
+		server.v2.Number(on)
+		server.v2.Send(numbered(0))
+		arrived[client].await(t, frames+1)
+		arrived[client].arrived.Store(frames)
+		if client.v2.Numbering() != on {
+			t.Errorf("the LAC sends numbers: %v, want %v", !on, on)
+		}
+	}
+	server.conn.Close()
+	client.conn.Close()
+	readers.Wait()
+}
+
 // TestFollowsWhatIsLate has a LAC follow a message that it drops.
 func TestFollowsWhatIsLate(t *testing.T) {
 	p := mirrorV2(lns)
@@ -778,4 +860,72 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%s: %.2f steps on average, want 2 at most", v.name, float64(probes)/sessions)
 		}
 	}
+}
+
+// FuzzReceiveV2 gives the plane whatever may come, and reads it by the letter of RFC 2661
+// section 3.1, field by field, to know what is to become of it.
+func FuzzReceiveV2(f *testing.F) {
+	e := newEndV2(f, "127.0.0.1:0", lns)
+	e.reach(peerV2)
+	for _, seed := range []string{
+		"", "0002 0011 0012 ff03", "4002 000a 0011 0012 ff03", "0802 0011 0012 0000 0000 ff03", "0202 0011 0012 0002 aabb ff03",
+		"4b02 0014 0011 0012 0003 0000 0002 aabb ff03c021 77", "7ff2 0014 0011 0012 0004 0000 0002 aabb ff03c021 77", "4002 ffff 0011 0012", "c802 000c 0011 0012 0000 0000",
+	} {
+		f.Add(octets(f, seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frame, why := letter(b)
+		if why == pseudowire.NotDropped && len(b) > 0 && b[0]&0x08 != 0 {
+			// What a number means is for other tests: this one is the first.
+			e.v2.order.Store(nil)
+		}
+		e.wantFate(t, hex.EncodeToString(b), from(peerV2, bytes.Clone(b)), frame, why)
+	})
+}
+
+// letter takes the fields of a message for lns one after the other.
+func letter(b []byte) (frame []byte, why pseudowire.Drop) {
+	take := func(n int) (v int, ok bool) {
+		if len(b) < n {
+			return 0, false
+		}
+		for _, o := range b[:n] {
+			v = v<<8 | int(o)
+		}
+		b = b[n:]
+		return v, true
+	}
+	if len(b) < 6 {
+		return nil, pseudowire.DropShort
+	}
+	word, _ := take(2)
+	if word&0x8000 != 0 || word&15 != 2 {
+		return nil, pseudowire.DropVersion
+	}
+	if word&0x4000 != 0 {
+		length, ok := take(2)
+		if !ok || length < 4 || length-4 > len(b) {
+			return nil, pseudowire.DropShort
+		}
+		b = b[:length-4]
+	}
+	ids, ok := take(4)
+	if ok && word&0x0800 != 0 {
+		_, ok = take(4)
+	}
+	if ok && word&0x0200 != 0 {
+		var padding int
+		if padding, ok = take(2); ok {
+			if ok = padding <= len(b); ok {
+				b = b[padding:]
+			}
+		}
+	}
+	switch {
+	case !ok:
+		return nil, pseudowire.DropShort
+	case ids != 0x110012:
+		return nil, pseudowire.DropSession
+	}
+	return b, pseudowire.NotDropped
 }
