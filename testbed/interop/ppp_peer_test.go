@@ -1,0 +1,97 @@
+package interop
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The users' password, and the secret of tunnels that have one.
+const (
+	pppPassword = "wonderland"
+	pppSecret   = "s3kr1t of a tunnel"
+)
+
+// An xl2tpd is a host of the guest with xl2tpd and, for each link, pppd.
+type xl2tpd struct {
+	pppHost
+	address netip.Addr // on the wire
+	global  []string   // lines of its file's section [global]
+	lac     string     // whom it dials; "": it is an LNS
+	lines   []string   // of the section of the LAC or the LNS
+	pppd    []string   // of pppd's file
+	dir     string     // here; there it is at /share/NAME
+}
+
+// there is a file of the host's as the guest has it.
+func (x *xl2tpd) there(file string) string { return "/share/" + x.name + "/" + file }
+
+// run files: xl2tpd's PID, its pipe for orders, and the PID of its pppd if it is one.
+func (x *xl2tpd) pid() string     { return "/run/" + x.name + ".pid" }
+func (x *xl2tpd) pipe() string    { return "/run/" + x.name + ".pipe" }
+func (x *xl2tpd) pppdPID() string { return "/run/ppp-" + x.name + ".pid" }
+
+// write writes the files of both daemons.
+func (x *xl2tpd) write() error {
+	text := "[global]\nlisten-addr = " + x.address.String() + "\nauth file = " + x.there("secrets") + "\n" + lines(x.global)
+	if x.lac == "" {
+		text += "[lns default]\n"
+	} else {
+		text += "[lac peer]\nlns = " + x.lac + "\n"
+	}
+	text += "pppoptfile = " + x.there("options") + "\nhostname = " + x.name + "\n" + lines(x.lines)
+	options := append([]string{"logfile " + x.there("pppd.log"), "linkname " + x.name, "debug", "+ipv6", "nodeflate", "nobsdcomp", "novj"}, x.pppd...)
+	for file, text := range map[string]string{
+		"xl2tpd.conf": text,
+		"options":     lines(options),
+		"secrets":     "* * " + pppSecret + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(x.dir, file), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lines(all []string) (text string) {
+	for _, l := range all {
+		text += l + "\n"
+	}
+	return text
+}
+
+// start starts xl2tpd.
+func (x *xl2tpd) start() error {
+	return x.guest.call("Start", GuestCall{Host: x.name, Script: fmt.Sprintf("exec xl2tpd -D -c %s -p %s -C %s >%s 2>&1",
+		x.there("xl2tpd.conf"), x.pid(), x.pipe(), x.there("xl2tpd.log"))})
+}
+
+// order tells xl2tpd what to do, as xl2tpd-control does: "c peer" dials, "d peer" hangs up.
+func (x *xl2tpd) order(what string) error {
+	_, err := x.run(fmt.Sprintf("until [ -p %[1]s ]; do sleep 0.1; done; echo %[2]s >%[1]s", x.pipe(), what))
+	return err
+}
+
+// hangUp has pppd end its link.
+func (x *xl2tpd) hangUp() error {
+	_, err := x.run("kill $(head -n 1 " + x.pppdPID() + ")")
+	return err
+}
+
+// stop ends xl2tpd.
+func (x *xl2tpd) stop() error {
+	_, err := x.run("kill $(cat " + x.pid() + ")")
+	return err
+}
+
+// logs are what both daemons had to say.
+func (x *xl2tpd) logs() string {
+	var text strings.Builder
+	for _, file := range []string{"xl2tpd.log", "pppd.log"} {
+		b, _ := os.ReadFile(filepath.Join(x.dir, file))
+		fmt.Fprintf(&text, "%s of %s:\n%s", file, x.name, b)
+	}
+	return text.String()
+}
