@@ -203,7 +203,7 @@ type Params struct {
 	PrivateGroupID         []byte
 
 	// Sequence says that data always has sequence numbers; else it is the LNS
-	// that decides. Sequencing does what follows of it.
+	// that decides, by what it sends.
 	Sequence bool
 
 	LCPWant, LCPAllow []byte // RFC 3437

@@ -767,62 +767,6 @@ func TestOffer(t *testing.T) {
 	}
 }
 
-// TestSequencing switches sequence numbers on and off. RFC 2661 section 5.4: "if the
-// LAC receives a data message without sequence numbers present, it MUST stop sending
-// sequence numbers in future data messages. If the LAC receives a data message with
-// sequence numbers present, it MUST begin sending sequence numbers in future outgoing
-// data messages."
-func TestSequencing(t *testing.T) {
-	lac, lns := NewSequencing(&Params{LAC: true}), NewSequencing(&Params{})
-	exchange := func() (down, up bool) {
-		ns, down := lns.Next()
-		if a, missing := lac.Receive(ns, down); a != InOrder || missing != 0 {
-			t.Errorf("at the LAC: %v, %d missing", a, missing)
-		}
-		ns, up = lac.Next()
-		if a, missing := lns.Receive(ns, up); a != InOrder || missing != 0 {
-			t.Errorf("at the LNS: %v, %d missing", a, missing)
-		}
-		return down, up
-	}
-	for i, on := range []bool{false, true, false, true, true} {
-		lns.Switch(on)
-		lac.Switch(!on) // it is not the LAC that decides
-		if down, up := exchange(); down != on || up != on {
-			t.Errorf("%d: %v down, %v up, want %v", i, down, up, on)
-		}
-	}
-	// "the sequence number state picks up where it left off before."
-	if ns, _ := lns.Next(); ns != 3 {
-		t.Errorf("Ns %d, want 3", ns)
-	}
-	// "If this AVP is present during session setup, sequence numbers MUST be present
-	// at all times."
-	for _, p := range []Params{{LAC: true, Sequence: true}, {Sequence: true}} {
-		s := NewSequencing(&p)
-		s.Switch(false)
-		if _, ok := s.Next(); !ok || !s.On() {
-			t.Errorf("%+v: sent without a number", p)
-		}
-		if a, _ := s.Receive(0, false); a != Unsequenced {
-			t.Errorf("%+v: %v", p, a)
-		}
-		if _, ok := s.Next(); !ok {
-			t.Errorf("%+v: stopped", p)
-		}
-	}
-	s := NewSequencing(&Params{})
-	for _, v := range []struct {
-		ns      uint16
-		want    Arrival
-		missing int
-	}{{40000, InOrder, 0}, {40001, InOrder, 0}, {40001, Late, 0}, {40005, InOrder, 3}, {40003, Late, 0}, {65535, InOrder, 25529}, {0, InOrder, 0}, {65535, Late, 0}} {
-		if a, missing := s.Receive(v.ns, true); a != v.want || missing != v.missing {
-			t.Errorf("%d: %v, %d missing, want %v, %d", v.ns, a, missing, v.want, v.missing)
-		}
-	}
-}
-
 // TestIDs takes all there are, and no more.
 func TestIDs(t *testing.T) {
 	taken := make(map[uint16]bool)
