@@ -73,6 +73,34 @@ func benchKindsV3(b *testing.B) (kinds []benchKind) {
 	return kinds
 }
 
+func benchKindsV2() (kinds []benchKind) {
+	for _, h := range []wire.DataHeaderV2{{}, {Sequenced: true}} {
+		k := benchKind{name: "v2"}
+		// Sessions are of tunnels with a thousand each.
+		ids := func(id int) dataplane.ParamsV2 {
+			return dataplane.ParamsV2{TunnelID: uint16(id/1000 + 1), SessionID: uint16(id%1000 + 1), PeerTunnelID: 1, PeerSessionID: 1, Sequence: h.Sequenced}
+		}
+		k.open = func(plane *Plane, id int) (*Link, error) {
+			l, err := plane.OpenV2(ids(id))
+			if err != nil {
+				return nil, err
+			}
+			return &l.(*LinkV2).Link, nil
+		}
+		k.begin = func(id int) []byte {
+			p := ids(id)
+			return messageV2(&p, h, nil)
+		}
+		k.number = func([]byte, uint32) {}
+		if h.Sequenced {
+			k.name = "v2-numbered"
+			k.number = func(header []byte, n uint32) { wire.PutNsV2(header[len(header)-4:], n) }
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
 func bench(b *testing.B, kinds []benchKind, run func(b *testing.B, k benchKind, links int)) {
 	for _, links := range benchLinks {
 		for _, k := range kinds {
@@ -161,5 +189,7 @@ func benchSend(b *testing.B, k benchKind, links int) {
 	}
 }
 
-func BenchmarkReceive(b *testing.B) { bench(b, benchKindsV3(b), benchReceive) }
-func BenchmarkSend(b *testing.B)    { bench(b, benchKindsV3(b), benchSend) }
+func BenchmarkReceive(b *testing.B) {
+	bench(b, append(benchKindsV3(b), benchKindsV2()...), benchReceive)
+}
+func BenchmarkSend(b *testing.B) { bench(b, append(benchKindsV3(b), benchKindsV2()...), benchSend) }

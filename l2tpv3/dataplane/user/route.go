@@ -16,8 +16,8 @@ type route struct {
 	conn   *transport.Conn
 	path   *transport.Path
 	peer   netip.AddrPort
-	follow bool // the socket is bound to no address: answer from the one addressed
-	skip   uint8  // octets at the front of a Link's header that it does without
+	follow bool  // the socket is bound to no address: answer from the one addressed
+	skip   uint8 // octets at the front of a Link's header that it does without
 	spares *spares
 
 	// Under the lock of routes.
