@@ -35,15 +35,14 @@ type conn struct {
 	all      sessionList
 	waiting  sessionList // of all, those not yet established, the oldest first
 
-	heard   time.Time // when the peer was last heard
-	hello   time.Time // when to send a HELLO
-	linger  time.Time // in idle: when the last trace of the connection may go
-	list    *[]*conn  // of those that are not established; nil: it is
-	place   int       // in the list
-	queued  bool      // in lcce.ready
-	removed bool      // from the LCCE
-	reason  string    // in idle: why
-	byPeer  bool      // in idle: the peer's StopCCN
+	heard   time.Time           // when the peer was last heard
+	hello   time.Time           // when to send a HELLO
+	linger  time.Time           // in idle: when the last trace of the connection may go
+	place   machine.Place[conn] // in a list of those that are not established
+	queued  bool                // in lcce.out
+	removed bool                // from the LCCE
+	reason  string              // in idle: why
+	byPeer  bool                // in idle: the peer's StopCCN
 }
 
 // A dialect is what a peer turned out to speak.
@@ -111,7 +110,7 @@ func (l *LCCE) accept(now time.Time, t *tunnel, at Address, h wire.ControlHeader
 	c.reliably(0)
 	c.request = r
 	l.requests[r.key] = c
-	l.list(&l.halfOpen, c)
+	machine.Enter(&l.halfOpen, c)
 	t.incoming++
 	c.learn(&m.LCCE, p.Cisco)
 	c.reliable.Receive(now, h.Ns, h.Nr, false, nil)
@@ -290,12 +289,15 @@ func (c *conn) send(now time.Time, m wire.Message) {
 	l.wake(c)
 }
 
-// transmit appends the next packet of the connection.
-func (c *conn) transmit(b []byte) ([]byte, bool) {
+// Transmit appends the next packet of the connection.
+func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
+	if c.removed {
+		return b, at, false
+	}
 	for {
 		ns, nr, body, ok := c.reliable.Transmit()
 		if !ok {
-			return b, false
+			return b, at, false
 		}
 		first := body != nil && c.isRequest(body)
 		if body == nil {
@@ -320,9 +322,18 @@ func (c *conn) transmit(b []byte) ([]byte, bool) {
 		if trace := c.lcce.cfg.Trace; trace != nil {
 			trace(Traced{true, c.tunnel.cfg.Name, c.at, b[start:], c.auth.agreed})
 		}
-		return b, true
+		return b, c.at, true
 	}
 }
+
+// Rest sets the time to look at the connection again, when it has nothing more to send.
+func (c *conn) Rest() {
+	c.queued = false
+	c.arrange(c.lcce.now)
+}
+
+// Place implements machine.Placed.
+func (c *conn) Place() *machine.Place[conn] { return &c.place }
 
 // isRequest reports whether a body is that of our SCCRQ, which is sealed without
 // nonces.

@@ -287,7 +287,7 @@ func (s *script) unheard(b []byte) {
 // snapshot returns what an LCCE holds, as text.
 func snapshot(l *LCCE) string {
 	all := l.Status()
-	return fmt.Sprintf("%+v %v %d %d %d %d %d %d", all, l.Deadline(), len(l.conns), len(l.requests), len(l.sessions), len(l.halfOpen), l.events.Len(), len(l.replies))
+	return fmt.Sprintf("%+v %v %d %d %d %d %d %d", all, l.Deadline(), len(l.conns), len(l.requests), len(l.sessions), len(l.halfOpen), l.events.Len(), len(l.out.Replies))
 }
 
 // FuzzLCCE has a peer and the time do anything: nothing panics, what is held

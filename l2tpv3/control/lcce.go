@@ -36,8 +36,7 @@ type LCCE struct {
 	lastDropped [Drops]Dropped
 
 	timers  machine.Timers
-	ready   []*conn // those that may have something to send
-	replies []reply // to whom has no connection
+	out     machine.Outbox[Address, *conn]
 	events  machine.Queue[Event]
 	closing bool
 
@@ -46,12 +45,6 @@ type LCCE struct {
 	now      time.Time
 	body     []byte // of the message that is being written
 	encoding wire.Encoding
-}
-
-// A reply is a message that is not delivered reliably.
-type reply struct {
-	at      Address
-	message []byte
 }
 
 // New returns an LCCE without tunnels.
@@ -357,7 +350,7 @@ func (l *LCCE) reply(t *tunnel, at Address, message []byte, secret *wire.Secret)
 	if trace := l.cfg.Trace; trace != nil {
 		trace(Traced{true, t.cfg.Name, at, message, secret})
 	}
-	l.replies = append(l.replies, reply{at, message})
+	l.out.Reply(at, message)
 }
 
 // again reports whether an SCCRQ that names the peer's connection as this one's
@@ -379,27 +372,12 @@ func sum(message []byte) uint64 {
 	return h.Sum64()
 }
 
-// list puts a connection on one of the lists of those that are not established.
-func (l *LCCE) list(all *[]*conn, c *conn) {
-	*all = append(*all, c)
-	c.list, c.place = all, len(*all)-1
-}
-
 // unlist takes a connection off its list.
 func (l *LCCE) unlist(c *conn) {
-	if c.list == nil {
-		return
-	}
-	if c.list == &l.halfOpen {
+	if c.place.List == &l.halfOpen {
 		c.tunnel.incoming--
 	}
-	all := *c.list
-	last := len(all) - 1
-	all[c.place] = all[last]
-	all[c.place].place = c.place
-	all[last] = nil
-	*c.list = all[:last]
-	c.list = nil
+	machine.Leave(c)
 }
 
 // rest lists a connection of a peer's that is closed, or strangers could have us
@@ -411,7 +389,7 @@ func (l *LCCE) rest(c *conn) {
 	if len(l.lingering) >= l.cfg.HalfOpen {
 		l.remove(l.lingering[l.jitter.IntN(len(l.lingering))])
 	}
-	l.list(&l.lingering, c)
+	machine.Enter(&l.lingering, c)
 }
 
 // remove forgets a connection for good.
@@ -432,36 +410,13 @@ func (l *LCCE) remove(c *conn) {
 func (l *LCCE) wake(c *conn) {
 	if !c.queued && !c.removed {
 		c.queued = true
-		l.ready = append(l.ready, c)
+		l.out.Wake(c)
 	}
 }
 
 // Transmit appends the next control message to b and says where it goes; call it
 // until ok is false. Over IP a Session ID of 0 is to be put before it.
-func (l *LCCE) Transmit(b []byte) (_ []byte, to Address, ok bool) {
-	if len(l.replies) > 0 {
-		r := l.replies[0]
-		l.replies = l.replies[1:]
-		return append(b, r.message...), r.at, true
-	}
-	l.replies = nil
-	for len(l.ready) > 0 {
-		c := l.ready[0]
-		if !c.removed {
-			if b, ok := c.transmit(b); ok {
-				return b, c.at, true
-			}
-		}
-		c.queued = false
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
-		if !c.removed {
-			c.arrange(l.now)
-		}
-	}
-	l.ready = nil
-	return b, Address{}, false
-}
+func (l *LCCE) Transmit(b []byte) (_ []byte, to Address, ok bool) { return l.out.Transmit(b) }
 
 // Advance does what has become due.
 func (l *LCCE) Advance(now time.Time) {
@@ -521,5 +476,5 @@ func (l *LCCE) Quiet() bool {
 			return false
 		}
 	}
-	return len(l.replies) == 0
+	return len(l.out.Replies) == 0
 }

@@ -167,7 +167,7 @@ func (o *node) tunnel(peer *node, cfg TunnelConfig) {
 // drain takes out what a node has to send and to tell.
 func (n *network) drain(o *node) {
 	for {
-		replies := len(o.replies)
+		replies := len(o.out.Replies)
 		b, to, ok := o.Transmit(nil)
 		if !ok {
 			break
@@ -175,7 +175,7 @@ func (n *network) drain(o *node) {
 		if n.referee != nil {
 			var c *conn
 			if replies == 0 {
-				c = o.ready[0]
+				c = o.out.Ready[0]
 			}
 			n.referee.sent(o, c, b)
 		}

@@ -491,8 +491,8 @@ func (s *sim) agree() {
 	}
 	for _, x := range s.sides {
 		sound(s.fatalf, x.LCCE)
-		if len(x.halfOpen) > 0 || len(x.requests) > 1 || len(x.ready) > 0 || len(x.replies) > 0 || x.LCCE.events.Len() != 0 {
-			s.fatalf("%s: %d half-open, %d requests, %d ready, %d replies", x.node.cfg.HostName, len(x.halfOpen), len(x.requests), len(x.ready), len(x.replies))
+		if len(x.halfOpen) > 0 || len(x.requests) > 1 || len(x.out.Ready) > 0 || len(x.out.Replies) > 0 || x.LCCE.events.Len() != 0 {
+			s.fatalf("%s: %d half-open, %d requests, %d ready, %d replies", x.node.cfg.HostName, len(x.halfOpen), len(x.requests), len(x.out.Ready), len(x.out.Replies))
 		}
 		if drops := x.DropCounts(); drops[DropIntegrity]+drops[DropHeader]+drops[DropSequence]+drops[DropRequest] > 0 && s.moved == 0 {
 			s.fatalf("%s dropped %v", x.node.cfg.HostName, drops)

@@ -111,12 +111,12 @@ func sound(fatalf func(string, ...any), l *LCCE) {
 		fatalf("%d half-open connections listed, %d there, %d lingering, the limit is %d", len(l.halfOpen), attempts, len(l.lingering), l.cfg.HalfOpen)
 	}
 	for i, c := range l.halfOpen {
-		if l.conns[c.id] != c || c.state != WaitCtlConn || c.list != &l.halfOpen || c.place != i {
+		if l.conns[c.id] != c || c.state != WaitCtlConn || c.place.List != &l.halfOpen || c.place.Index != i {
 			fatalf("half-open connection %d is gone or in %v", c.id, c.state)
 		}
 	}
 	for i, c := range l.lingering {
-		if l.conns[c.id] != c || c.state != Idle || c.list != &l.lingering || c.place != i {
+		if l.conns[c.id] != c || c.state != Idle || c.place.List != &l.lingering || c.place.Index != i {
 			fatalf("lingering connection %d is gone or in %v", c.id, c.state)
 		}
 	}

@@ -41,16 +41,15 @@ type conn struct {
 	all      sessionList
 	setup    sessionList // of all, those not yet established, the oldest first
 
-	heard   time.Time // when the peer was last heard
-	hello   time.Time // when to send a HELLO
-	empty   time.Time // since when there is no session
-	linger  time.Time // in idle: when the last trace of the tunnel may go
-	list    *[]*conn  // of those that are not established; nil: it is
-	place   int       // in the list
-	queued  bool      // in node.ready
-	removed bool      // from the node
-	reason  string    // in idle: why
-	byPeer  bool      // in idle: the peer's StopCCN
+	heard   time.Time           // when the peer was last heard
+	hello   time.Time           // when to send a HELLO
+	empty   time.Time           // since when there is no session
+	linger  time.Time           // in idle: when the last trace of the tunnel may go
+	place   machine.Place[conn] // in a list of those that are not established
+	queued  bool                // in node.out
+	removed bool                // from the node
+	reason  string              // in idle: why
+	byPeer  bool                // in idle: the peer's StopCCN
 }
 
 // A request is what tells an SCCRQ that comes again from a new one.
@@ -120,7 +119,7 @@ func (n *Node) accept(now time.Time, p *peer, id uint16, at Address, h wire.Cont
 	c.prepare(0)
 	c.asked = r
 	n.requests[r.key] = c
-	n.list(&n.halfOpen, c)
+	machine.Enter(&n.halfOpen, c)
 	c.learn(&m.PeerV2)
 	if m.DiffServ.Set && c.cfg.DiffServ.Set { // else it is ignored
 		c.peer.DiffServ = c.cfg.DiffServ
@@ -276,7 +275,7 @@ func (c *conn) farewell(r wire.Result) {
 
 // opened begins what waits for the tunnel.
 func (c *conn) opened(now time.Time) {
-	c.node.unlist(c)
+	machine.Leave(c)
 	c.empty = now
 	c.setHello()
 	c.arrange(now)
@@ -291,7 +290,7 @@ func (c *conn) closed(now time.Time, former State, reason string, byPeer bool, r
 	}
 	c.node.dialling(c, false)
 	c.lingerOn(now)
-	c.node.unlist(c)
+	machine.Leave(c)
 	c.node.rest(c)
 	for s := range c.all.Each {
 		s.gone(now, ending{reason: TunnelClosed})
@@ -334,12 +333,15 @@ func (c *conn) send(now time.Time, sessionID uint16, m wire.Message) {
 	c.node.wake(c)
 }
 
-// transmit appends the next packet of the tunnel.
-func (c *conn) transmit(b []byte) ([]byte, bool) {
+// Transmit appends the next packet of the tunnel.
+func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
+	if c.removed {
+		return b, at, false
+	}
 	for {
 		ns, nr, body, ok := c.reliable.Transmit()
 		if !ok {
-			return b, false
+			return b, at, false
 		}
 		h := wire.ControlHeaderV2{TunnelID: c.peerID, Ns: ns, Nr: nr}
 		if body == nil {
@@ -354,9 +356,18 @@ func (c *conn) transmit(b []byte) ([]byte, bool) {
 		if trace := c.node.cfg.Trace; trace != nil {
 			trace(Traced{true, c.name, c.at, b[start:], c.cfg.Secret})
 		}
-		return b, true
+		return b, c.at, true
 	}
 }
+
+// Rest sets the time to look at the tunnel again, when it has nothing more to send.
+func (c *conn) Rest() {
+	c.queued = false
+	c.arrange(c.node.now)
+}
+
+// Place implements machine.Placed.
+func (c *conn) Place() *machine.Place[conn] { return &c.place }
 
 // receive takes a message that names this tunnel, or the SCCRQ that asked for it
 // come again.

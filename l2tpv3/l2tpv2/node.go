@@ -37,8 +37,7 @@ type Node struct {
 	lastDropped [Drops]Dropped
 
 	timers  machine.Timers
-	ready   []*conn // those that may have something to send
-	replies []reply // to whom has no tunnel
+	out     machine.Outbox[Address, *conn]
 	events  machine.Queue[Event]
 	closing bool
 
@@ -46,12 +45,6 @@ type Node struct {
 	serial   uint32
 	now      time.Time
 	encoding wire.EncodingV2
-}
-
-// A reply is a message that is not delivered reliably.
-type reply struct {
-	at      Address
-	message []byte
 }
 
 // New returns a node without tunnels.
@@ -336,7 +329,7 @@ func (n *Node) reply(p *peer, at Address, message []byte) {
 	if trace := n.cfg.Trace; trace != nil {
 		trace(Traced{true, p.cfg.Name, at, message, p.cfg.Secret})
 	}
-	n.replies = append(n.replies, reply{at, message})
+	n.out.Reply(at, message)
 }
 
 // again reports whether an SCCRQ that names the peer's tunnel as this one's did is
@@ -372,26 +365,6 @@ func (n *Node) dialling(c *conn, yes bool) {
 	n.dialled[addr] = all
 }
 
-// list puts a tunnel on one of the lists of those that are not established.
-func (n *Node) list(all *[]*conn, c *conn) {
-	*all = append(*all, c)
-	c.list, c.place = all, len(*all)-1
-}
-
-// unlist takes a tunnel off its list.
-func (n *Node) unlist(c *conn) {
-	if c.list == nil {
-		return
-	}
-	all := *c.list
-	last := len(all) - 1
-	all[c.place] = all[last]
-	all[c.place].place = c.place
-	all[last] = nil
-	*c.list = all[:last]
-	c.list = nil
-}
-
 // rest lists a tunnel of a peer's that is closed, or strangers could have us
 // remember as many as they like.
 func (n *Node) rest(c *conn) {
@@ -401,7 +374,7 @@ func (n *Node) rest(c *conn) {
 	if len(n.lingering) >= n.cfg.HalfOpen {
 		n.remove(n.lingering[n.jitter.IntN(len(n.lingering))])
 	}
-	n.list(&n.lingering, c)
+	machine.Enter(&n.lingering, c)
 }
 
 // remove forgets a tunnel for good.
@@ -410,7 +383,7 @@ func (n *Node) remove(c *conn) {
 		return
 	}
 	c.removed = true
-	n.unlist(c)
+	machine.Leave(c)
 	n.dialling(c, false)
 	n.timers.Set(&c.timer, time.Time{})
 	delete(n.conns, c.id)
@@ -424,36 +397,13 @@ func (n *Node) remove(c *conn) {
 func (n *Node) wake(c *conn) {
 	if !c.queued && !c.removed {
 		c.queued = true
-		n.ready = append(n.ready, c)
+		n.out.Wake(c)
 	}
 }
 
 // Transmit appends the next control message to b and says where it goes; call it
 // until ok is false.
-func (n *Node) Transmit(b []byte) (_ []byte, to Address, ok bool) {
-	if len(n.replies) > 0 {
-		r := n.replies[0]
-		n.replies = n.replies[1:]
-		return append(b, r.message...), r.at, true
-	}
-	n.replies = nil
-	for len(n.ready) > 0 {
-		c := n.ready[0]
-		if !c.removed {
-			if b, ok := c.transmit(b); ok {
-				return b, c.at, true
-			}
-		}
-		c.queued = false
-		n.ready[0] = nil
-		n.ready = n.ready[1:]
-		if !c.removed {
-			c.arrange(n.now)
-		}
-	}
-	n.ready = nil
-	return b, Address{}, false
-}
+func (n *Node) Transmit(b []byte) (_ []byte, to Address, ok bool) { return n.out.Transmit(b) }
 
 // Advance does what has become due.
 func (n *Node) Advance(now time.Time) {
@@ -495,5 +445,5 @@ func (n *Node) Quiet() bool {
 			return false
 		}
 	}
-	return len(n.replies) == 0
+	return len(n.out.Replies) == 0
 }

@@ -493,7 +493,7 @@ func (n *network) agree() {
 	restarted := slices.ContainsFunc(n.hosts, func(h *host) bool { return h.life > 1 })
 	for _, h := range n.hosts {
 		n.sound(h)
-		if len(h.halfOpen)+len(h.lingering)+len(h.ready)+len(h.replies)+h.Node.events.Len()+len(h.Node.dialled) > 0 {
+		if len(h.halfOpen)+len(h.lingering)+len(h.out.Ready)+len(h.out.Replies)+h.Node.events.Len()+len(h.Node.dialled) > 0 {
 			n.fatalf("%s: left overs", h.name)
 		}
 		d := h.DropCounts()

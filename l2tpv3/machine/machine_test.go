@@ -217,3 +217,86 @@ func TestJitter(t *testing.T) {
 		t.Errorf("only %d times of 1000", len(seen))
 	}
 }
+
+// A guest is on one of two lists, or none.
+type guest struct{ place Place[guest] }
+
+func (g *guest) Place() *Place[guest] { return &g.place }
+
+// TestPlaces has guests come and go, and know where they are.
+func TestPlaces(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	var guests [10]guest
+	var lists [2][]*guest
+	for range 10000 {
+		g := &guests[random.IntN(len(guests))]
+		Leave(g)
+		if on := random.IntN(3); on < len(lists) {
+			Enter(&lists[on], g)
+		}
+		count := 0
+		for i := range guests {
+			p := guests[i].place
+			if p.List == nil {
+				continue
+			}
+			count++
+			if (*p.List)[p.Index] != &guests[i] {
+				t.Fatalf("guest %d is not at %d", i, p.Index)
+			}
+		}
+		if count != len(lists[0])+len(lists[1]) {
+			t.Fatalf("%d guests on lists of %d and %d", count, len(lists[0]), len(lists[1]))
+		}
+	}
+}
+
+// A talker has so much to say.
+type talker struct {
+	at    string
+	left  int
+	rests int
+}
+
+func (s *talker) Transmit(b []byte) (_ []byte, at string, ok bool) {
+	if s.left == 0 {
+		return b, "", false
+	}
+	s.left--
+	return append(b, s.at...), s.at, true
+}
+
+func (s *talker) Rest() { s.rests++ }
+
+// TestOutbox has replies be sent before all else, and each talker say all it has.
+func TestOutbox(t *testing.T) {
+	var o Outbox[string, *talker]
+	all := []*talker{{at: "a", left: 2}, {at: "b"}, {at: "c", left: 1}}
+	for _, s := range all {
+		o.Wake(s)
+	}
+	o.Reply("x", []byte("no"))
+	o.Reply("y", []byte("no"))
+	var got []string
+	for {
+		b, at, ok := o.Transmit([]byte("."))
+		if !ok {
+			if string(b) != "." || at != "" {
+				t.Errorf("nothing is %q at %q", b, at)
+			}
+			break
+		}
+		got = append(got, at+string(b))
+	}
+	if want := []string{"x.no", "y.no", "a.a", "a.a", "c.c"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, s := range all {
+		if s.rests != 1 {
+			t.Errorf("%s rested %d times, want once", s.at, s.rests)
+		}
+	}
+	if len(o.Replies)+len(o.Ready) != 0 {
+		t.Errorf("%d and %d are left", len(o.Replies), len(o.Ready))
+	}
+}
