@@ -427,16 +427,35 @@ func (l *LCCE) Up(now time.Time, name string) error {
 	return nil
 }
 
-// FallBack gives up dialling a tunnel whose peer has answered in L2TPv2, until Up or
-// until the peer asks in L2TPv3. It sends nothing. RFC 3931 section 4.7.3.
+// FallBack gives up dialling a tunnel whose peer has answered in L2TPv2, until Resume,
+// Up, or until the peer asks in L2TPv3. It sends nothing. RFC 3931 section 4.7.3.
 func (l *LCCE) FallBack(now time.Time, name string) {
 	l.now = now
 	t := l.tunnels[name]
-	if t == nil || t.conn == nil || t.conn.state != WaitCtlReply {
+	if t == nil || t.fallen || t.conn != nil && t.conn.state != WaitCtlReply {
 		return
 	}
-	t.fallen = true
-	t.conn.lost(now, FellBack)
+	t.fallen, t.since, t.lastError, t.redialAt = true, now, FellBack, time.Time{}
+	t.arrange()
+	if t.conn != nil {
+		t.conn.lost(now, FellBack)
+	}
+}
+
+// Resume goes on dialling a tunnel that fell back: what its peer had answered is no
+// more. It waits as long as it would have; or, where that had held, as after the first
+// attempt.
+func (l *LCCE) Resume(now time.Time, name string) {
+	l.now = now
+	t := l.tunnels[name]
+	if t == nil || !t.fallen {
+		return
+	}
+	t.fallen = false
+	if now.Sub(t.since) > max(t.cfg.RedialMax, t.cfg.SetupTimeout) {
+		t.backoff, t.attempts = 0, 0
+	}
+	t.redial(now)
 }
 
 // Roll has another session take over from an established one, "TUNNEL/SESSION",

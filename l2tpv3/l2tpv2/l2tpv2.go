@@ -75,6 +75,9 @@ type TunnelConfig struct {
 	Listen bool
 	// OnDemand dials only when a call waits for the tunnel.
 	OnDemand bool
+	// Offered has one that dials do so by Offer and Dial alone: whoever speaks
+	// L2TPv3 too says when.
+	Offered bool
 	// Idle is how long a tunnel without sessions is kept; 0: for ever. RFC 2661
 	// section 7.6.
 	Idle time.Duration

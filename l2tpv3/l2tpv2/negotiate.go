@@ -80,6 +80,26 @@ func (n *Node) Withdraw(now time.Time, name string) {
 	}
 }
 
+// Dial has one that is Offered dial once, for L2TPv2 alone.
+func (n *Node) Dial(now time.Time, name string) {
+	n.now = now
+	if p := n.peers[name]; p != nil && p.mayDial() {
+		p.redialAt = now
+		p.arrange()
+	}
+}
+
+// Yield closes the tunnel of one that dials, and forgets its Offer: its peer speaks
+// L2TPv3.
+func (n *Node) Yield(now time.Time, name string) {
+	n.now = now
+	if p := n.peers[name]; p != nil {
+		p.shut(now, wire.Result{Code: wire.StopGeneral, Message: yielded})
+	}
+}
+
+const yielded = "L2TPv3 is spoken"
+
 // answered takes the SCCRQ of an Offer to be sent by us.
 func (c *conn) answered(now time.Time) {
 	c.offered = false

@@ -22,6 +22,7 @@ type peer struct {
 	all      map[*conn]struct{}
 	accepted int // of all, those that are established and that the peer asked for
 	waiting  sessionList
+	kept     *kept // nil: no call is
 
 	down      bool // by command
 	since     time.Time
@@ -74,10 +75,20 @@ func (n *Node) Bind(now time.Time, name string, b Binding) {
 
 // dialSoon has one that dials do so at once, if there is a reason to.
 func (p *peer) dialSoon(now time.Time) {
-	if p.cfg.Dial && !p.down && !p.node.closing && p.conn == nil && p.binding.At.Peer.IsValid() && (!p.cfg.OnDemand || p.waiting.Count > 0) {
+	if p.mayDial() && p.wanted() {
 		p.redialAt, p.backoff = now, 0
 		p.arrange()
 	}
+}
+
+// mayDial reports whether one that dials can do so.
+func (p *peer) mayDial() bool {
+	return p.cfg.Dial && !p.down && !p.node.closing && p.conn == nil && p.binding.At.Peer.IsValid()
+}
+
+// wanted reports whether there is a reason to dial.
+func (p *peer) wanted() bool {
+	return !p.cfg.Offered && (!p.cfg.OnDemand || p.waiting.Count > 0 || p.kept != nil)
 }
 
 // turn has the next address be dialled.
@@ -118,6 +129,9 @@ func (p *peer) Advance(now time.Time) {
 	for s := p.waiting.First; s != nil && !now.Before(s.begun.Add(p.cfg.SetupTimeout)); s = p.waiting.First {
 		s.do(now, localClose, ending{reason: "the tunnel did not come up in time"})
 	}
+	if k := p.kept; k != nil && !k.at.IsZero() && !now.Before(k.at) {
+		p.keep(now)
+	}
 	p.arrange()
 }
 
@@ -126,12 +140,15 @@ func (p *peer) arrange() {
 	if s := p.waiting.First; s != nil {
 		at = machine.Earliest(at, s.begun.Add(p.cfg.SetupTimeout))
 	}
+	if p.kept != nil {
+		at = machine.Earliest(at, p.kept.at)
+	}
 	p.node.timers.Set(&p.timer, at)
 }
 
 // redial sets the time of the next attempt.
 func (p *peer) redial(now time.Time) {
-	if !p.cfg.Dial || p.down || p.node.closing || p.cfg.OnDemand && p.waiting.Count == 0 ||
+	if !p.cfg.Dial || p.down || p.node.closing || !p.wanted() ||
 		p.cfg.RedialLimit > 0 && p.attempts >= p.cfg.RedialLimit {
 		return
 	}
@@ -178,6 +195,7 @@ func (p *peer) established(now time.Time, c *conn) {
 		for s := range p.waiting.Each {
 			c.open(now, s)
 		}
+		p.keep(now)
 	}
 	p.arrange()
 }
@@ -237,6 +255,9 @@ func (p *peer) shut(now time.Time, r wire.Result) {
 	for s := range p.waiting.Each {
 		s.do(now, localClose, ending{reason: ours(r, wire.TypeStopCCN)})
 	}
+	if p.kept != nil {
+		p.kept.at = time.Time{}
+	}
 	for _, c := range p.tunnels() {
 		if c.offered {
 			p.node.Withdraw(now, p.cfg.Name)
@@ -282,6 +303,11 @@ func (n *Node) Up(now time.Time, name string) error {
 	}
 	p.down, p.attempts = false, 0
 	p.dialSoon(now)
+	if p.kept != nil {
+		p.kept.backoff = 0
+		p.keep(now)
+		p.arrange()
+	}
 	return nil
 }
 
@@ -298,6 +324,7 @@ func (n *Node) Heard(tunnelID uint16, at time.Time) {
 // A Status is what there is to be known of a TunnelConfig.
 type Status struct {
 	Name      string
+	Down      bool      // by command
 	Since     time.Time // of the state
 	Next      time.Time // the next attempt to dial; zero: none
 	Attempts  int       // since the last success
@@ -335,7 +362,7 @@ func (n *Node) Status() (all []Status) {
 	}
 	slices.SortFunc(order, func(a, b *peer) int { return a.order - b.order })
 	for _, p := range order {
-		s := Status{Name: p.cfg.Name, Since: p.since, Next: p.redialAt, Attempts: p.attempts, Ups: p.ups, LastError: p.lastError, Waiting: p.waiting.Count}
+		s := Status{Name: p.cfg.Name, Down: p.down, Since: p.since, Next: p.redialAt, Attempts: p.attempts, Ups: p.ups, LastError: p.lastError, Waiting: p.waiting.Count}
 		for _, c := range p.tunnels() {
 			t := TunnelStatus{Name: c.name, TunnelID: c.id, State: c.state, Since: c.since, Address: c.at, Peer: c.peer, Heard: c.heard}
 			for s := range c.all.Each {

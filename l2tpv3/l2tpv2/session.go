@@ -62,7 +62,7 @@ type IncomingCall struct {
 // tunnel, which is dialled if need be. The call has been answered, or needs no answer.
 func (n *Node) Indicate(now time.Time, tunnel string, call IncomingCall) (CallID, error) {
 	r, k := call.Request, call.Connected
-	if err := fits(k.LCPWant, k.LCPAllow, k.Proxy.InitialReceived, k.Proxy.LastSent, k.Proxy.LastReceived, k.Proxy.Challenge, k.Proxy.Response, k.PrivateGroupID); err != nil {
+	if err := call.fits(); err != nil {
 		return 0, err
 	}
 	return n.call(now, tunnel, lacIncoming, k, Params{
@@ -70,6 +70,12 @@ func (n *Node) Indicate(now time.Time, tunnel string, call IncomingCall) (CallID
 		PhysicalChannelID: r.PhysicalChannelID, CalledNumber: r.CalledNumber, CallingNumber: r.CallingNumber, SubAddress: r.SubAddress,
 		PrivateGroupID: k.PrivateGroupID, Sequence: k.Sequence, LCPWant: k.LCPWant, LCPAllow: k.LCPAllow, Proxy: k.Proxy, DiffServ: r.DiffServ,
 	})
+}
+
+// fits reports whether what the call says fits into AVPs.
+func (c *IncomingCall) fits() error {
+	k := &c.Connected
+	return fits(k.LCPWant, k.LCPAllow, k.Proxy.InitialReceived, k.Proxy.LastSent, k.Proxy.LastReceived, k.Proxy.Challenge, k.Proxy.Response, k.PrivateGroupID)
 }
 
 // longest is the octets that fit into an AVP, be it hidden.
@@ -311,6 +317,9 @@ func (s *session) gone(now time.Time, why ending) {
 	} else {
 		s.config.waiting.Remove(s)
 		s.config.arrange()
+	}
+	if k := s.config.kept; k != nil && k.id == s.id {
+		s.config.lostKept(now, s.begun)
 	}
 	if !s.shown {
 		return
