@@ -69,9 +69,10 @@ var house = plan{
 		"spanwire/testbed/interop":         9,
 		"spanwire/testbed/soak":            9,
 
-		"spanwire/pseudowire/ppp/lns":         4,
-		"spanwire/pseudowire/ppp/lns/address": 1,
-		"spanwire/pseudowire/ppp/lns/users":   1,
+		"spanwire/pseudowire/ppp/lns":               4,
+		"spanwire/pseudowire/ppp/lns/address":       1,
+		"spanwire/pseudowire/ppp/lns/users":         1,
+		"spanwire/pseudowire/ppp/radius/freeradius": 0,
 	},
 	owners: map[string][]string{
 		"github.com/songgao/water":       {"spanwire/bridge/tap"},

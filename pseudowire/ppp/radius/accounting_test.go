@@ -18,42 +18,13 @@ import (
 	"time"
 
 	layeh "layeh.com/radius"
+
+	"spanwire/pseudowire/ppp/radius/freeradius"
 )
 
-// A detail is a record as FreeRADIUS writes it down: attributes by name.
-type detail map[string][]string
-
-func (f *freeRADIUS) details() (all []detail) {
-	var d detail
-	for _, text := range strings.Split(f.read("detail"), "\n") {
-		name, value, ok := strings.Cut(strings.TrimSpace(text), " = ")
-		switch {
-		case ok && d != nil:
-			d[name] = append(d[name], strings.Trim(value, `"`))
-		case strings.TrimSpace(text) == "":
-			d = nil
-		case d == nil:
-			d = make(detail)
-			all = append(all, d)
-		}
-	}
-	return all
-}
-
-func (d detail) get(name string) string { return strings.Join(d[name], ",") }
-
-func (d detail) want(t *testing.T, want map[string]string) {
-	t.Helper()
-	for name, v := range want {
-		if got := d.get(name); got != v {
-			t.Errorf("%s of %s: %q, want %q", name, d.get("Acct-Status-Type"), got, v)
-		}
-	}
-}
-
 func TestFreeRADIUSAccounting(t *testing.T) {
-	f := startFreeRADIUS(t)
-	c := f.client(t)
+	f := freeradius.Start(t, freeUsers)
+	c := freeClient(t, f)
 	a, err := c.OpenAccounting(AccountingConfig{Journal: filepath.Join(t.TempDir(), "journal")})
 	if err != nil {
 		t.Fatal(err)
@@ -72,9 +43,9 @@ func TestFreeRADIUSAccounting(t *testing.T) {
 	if other.ID() == session.ID {
 		t.Error("two sessions with one ID")
 	}
-	wait(t, func() bool { return len(f.details()) == 3 }) // on, and both starts
+	wait(t, func() bool { return len(f.Records()) == 3 }) // on, and both starts
 	account.Update(func(s *Session) { s.Delegated = alices.Delegated })
-	wait(t, func() bool { return len(f.details()) == 4 })
+	wait(t, func() bool { return len(f.Records()) == 4 })
 	account.Stop(IdleTimeout)
 	account.Stop(UserRequest)
 	other.Stop(AdminReboot)
@@ -83,9 +54,9 @@ func TestFreeRADIUSAccounting(t *testing.T) {
 	if err := a.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	all := f.details()
+	all := f.Records()
 	if len(all) != 7 {
-		t.Fatalf("%d records, want 7:\n%s", len(all), f.read("detail"))
+		t.Fatalf("%d records, want 7:\n%v", len(all), f.Records())
 	}
 	common := map[string]string{
 		"NAS-IP-Address": "192.0.2.1", "NAS-Identifier": "lns.example", "User-Name": "alice", "Acct-Session-Id": session.ID,
@@ -98,38 +69,38 @@ func TestFreeRADIUSAccounting(t *testing.T) {
 	}
 	seen := make(map[string]int)
 	for _, d := range all {
-		status := d.get("Acct-Status-Type")
-		if id := d.get("Acct-Session-Id"); status != "Accounting-On" && status != "Accounting-Off" && id != session.ID {
+		status := d.Get("Acct-Status-Type")
+		if id := d.Get("Acct-Session-Id"); status != "Accounting-On" && status != "Accounting-Off" && id != session.ID {
 			continue
 		}
 		seen[status]++
-		if d.get("Event-Timestamp") == "" || d.get("Acct-Delay-Time") == "" {
+		if d.Get("Event-Timestamp") == "" || d.Get("Acct-Delay-Time") == "" {
 			t.Errorf("%s without Event-Timestamp or Acct-Delay-Time", status)
 		}
 		switch status {
 		case "Accounting-On", "Accounting-Off":
-			d.want(t, map[string]string{"NAS-IP-Address": "192.0.2.1", "NAS-Identifier": "lns.example", "User-Name": "", "Acct-Terminate-Cause": ""})
+			d.Want(t, map[string]string{"NAS-IP-Address": "192.0.2.1", "NAS-Identifier": "lns.example", "User-Name": "", "Acct-Terminate-Cause": ""})
 			continue
 		case "Start":
-			d.want(t, map[string]string{"Acct-Input-Octets": "", "Acct-Session-Time": "", "Acct-Terminate-Cause": ""})
+			d.Want(t, map[string]string{"Acct-Input-Octets": "", "Acct-Session-Time": "", "Acct-Terminate-Cause": ""})
 		case "Stop":
-			d.want(t, map[string]string{"Acct-Terminate-Cause": "Idle-Timeout"})
+			d.Want(t, map[string]string{"Acct-Terminate-Cause": "Idle-Timeout"})
 			fallthrough
 		case "Interim-Update":
-			d.want(t, map[string]string{
+			d.Want(t, map[string]string{
 				"Acct-Input-Octets": "1", "Acct-Output-Octets": "2", "Acct-Input-Gigawords": "5", "Acct-Output-Gigawords": "6",
 				"Acct-Input-Packets": "3", "Acct-Output-Packets": "4", "Delegated-IPv6-Prefix": "2001:db8:700::/56",
 			})
-			if n := d.get("Acct-Session-Time"); len(n) < 2 || n < "90" && len(n) == 2 {
+			if n := d.Get("Acct-Session-Time"); len(n) < 2 || n < "90" && len(n) == 2 {
 				t.Errorf("Acct-Session-Time %s, want 90 or more", n)
 			}
 		}
-		d.want(t, common)
+		d.Want(t, common)
 	}
 	if want := map[string]int{"Accounting-On": 1, "Start": 1, "Interim-Update": 1, "Stop": 1, "Accounting-Off": 1}; !reflect.DeepEqual(seen, want) {
 		t.Errorf("records %v, want %v", seen, want)
 	}
-	if first, last := all[0].get("Acct-Status-Type"), all[6].get("Acct-Status-Type"); first != "Accounting-On" || last != "Accounting-Off" {
+	if first, last := all[0].Get("Acct-Status-Type"), all[6].Get("Acct-Status-Type"); first != "Accounting-On" || last != "Accounting-Off" {
 		t.Errorf("from %s to %s, want from Accounting-On to Accounting-Off", first, last)
 	}
 }
@@ -151,7 +122,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	c, err := New(Config{NASIdentifier: "lns", Accounting: []Server{
-		{Address: netip.MustParseAddrPort(server), Secret: NewSecret([]byte(freeSecret)), Timeout: 100 * time.Millisecond}}})
+		{Address: netip.MustParseAddrPort(server), Secret: NewSecret([]byte(freeradius.Secret)), Timeout: 100 * time.Millisecond}}})
 	if err != nil {
 		panic(err)
 	}
@@ -183,9 +154,9 @@ func (a *Accounting) journalHas() (n int) {
 // TestFreeRADIUSAfterKill kills a process that accounts without warning, and wants
 // the next to tell what it left.
 func TestFreeRADIUSAfterKill(t *testing.T) {
-	f := startFreeRADIUS(t)
+	f := freeradius.Start(t, freeUsers)
 	journal := filepath.Join(t.TempDir(), "journal")
-	nobody := freePort(t) // the servers are away when it is killed
+	nobody := freeradius.FreePort(t) // the servers are away when it is killed
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SPANWIRE_TEST_ACCOUNT="+nobody.String(), "SPANWIRE_TEST_JOURNAL="+journal)
 	out, err := cmd.StdoutPipe()
@@ -200,7 +171,7 @@ func TestFreeRADIUSAfterKill(t *testing.T) {
 	for lines.Scan() && lines.Text() != "ready" {
 		ids = append(ids, lines.Text())
 	}
-	c := f.client(t)
+	c := freeClient(t, f)
 	if _, err := c.OpenAccounting(AccountingConfig{Journal: journal}); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("error %v, want that another process has the journal", err)
 	}
@@ -219,26 +190,26 @@ func TestFreeRADIUSAfterKill(t *testing.T) {
 	if err := a.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	all := f.details()
+	all := f.Records()
 	if len(all) != 7 { // three stops, on, start, stop, off
-		t.Fatalf("%d records, want 7:\n%s", len(all), f.read("detail"))
+		t.Fatalf("%d records, want 7:\n%v", len(all), f.Records())
 	}
-	stops := make(map[string]detail)
+	stops := make(map[string]freeradius.Record)
 	for _, d := range all[:3] {
-		stops[d.get("Acct-Session-Id")] = d
+		stops[d.Get("Acct-Session-Id")] = d
 	}
 	for i, id := range ids {
 		cause := "NAS-Reboot"
 		if i == 2 {
 			cause = "User-Request"
 		}
-		stops[id].want(t, map[string]string{"Acct-Status-Type": "Stop", "Acct-Terminate-Cause": cause,
+		stops[id].Want(t, map[string]string{"Acct-Status-Type": "Stop", "Acct-Terminate-Cause": cause,
 			"Acct-Input-Octets": fmt.Sprint(100 + i), "User-Name": []string{"alice", "bob", `c\377rol`}[i]})
-		if n := stops[id].get("Acct-Session-Time"); n < "3600" || len(n) != 4 {
+		if n := stops[id].Get("Acct-Session-Time"); n < "3600" || len(n) != 4 {
 			t.Errorf("%s: Acct-Session-Time %q, want an hour or a bit more", id, n)
 		}
 	}
-	all[3].want(t, map[string]string{"Acct-Status-Type": "Accounting-On"})
+	all[3].Want(t, map[string]string{"Acct-Status-Type": "Accounting-On"})
 	if text, err := os.ReadFile(journal); err != nil || len(text) != 0 {
 		t.Errorf("journal %q, %v, want an empty one", text, err)
 	}
@@ -247,7 +218,7 @@ func TestFreeRADIUSAfterKill(t *testing.T) {
 func TestAccountingWithoutServer(t *testing.T) {
 	journal := filepath.Join(t.TempDir(), "journal")
 	c, err := New(Config{NASIdentifier: "lns", Accounting: []Server{
-		{Address: freePort(t), Secret: NewSecret([]byte("s")), Timeout: time.Millisecond}}})
+		{Address: freeradius.FreePort(t), Secret: NewSecret([]byte("s")), Timeout: time.Millisecond}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	layeh "layeh.com/radius"
+
+	"spanwire/pseudowire/ppp/radius/freeradius"
 )
 
 const fakeSecret = "a fake's secret"
@@ -188,7 +190,7 @@ func TestLostAnswer(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	nobody := &fake{Server: Server{Address: freePort(t), Secret: NewSecret([]byte("x")), Timeout: time.Hour}}
+	nobody := &fake{Server: Server{Address: freeradius.FreePort(t), Secret: NewSecret([]byte("x")), Timeout: time.Hour}}
 	c := newClient(t, Config{}, nobody, newFake(t, accept))
 	authenticate(t, c) // in less than an hour
 }

@@ -6,15 +6,10 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -22,136 +17,9 @@ import (
 	"time"
 
 	"layeh.com/radius/rfc2759"
+
+	"spanwire/pseudowire/ppp/radius/freeradius"
 )
-
-const freeSecret = "xyzzy5461"
-
-// A freeRADIUS is a server of that make, with its files in a folder of its own.
-type freeRADIUS struct {
-	dir        string
-	auth, acct netip.AddrPort
-}
-
-// freePort returns a port of UDP that was free just now.
-func freePort(t *testing.T) netip.AddrPort {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	return netip.MustParseAddrPort(conn.LocalAddr().String())
-}
-
-const freeConfig = `
-prefix = /usr
-libdir = /usr/lib/freeradius
-logdir = DIR
-raddbdir = DIR
-radacctdir = DIR
-run_dir = DIR
-pidfile = DIR/pid
-max_request_time = 10
-cleanup_delay = 2
-max_requests = 4096
-hostname_lookups = no
-proxy_requests = no
-log {
-	destination = files
-	file = DIR/log
-	auth = yes
-}
-security {
-	max_attributes = 200
-	reject_delay = 0
-	status_server = no
-	allow_vulnerable_openssl = yes
-}
-thread pool {
-	start_servers = 2
-	max_servers = 4
-	min_spare_servers = 1
-	max_spare_servers = 2
-	max_requests_per_server = 0
-}
-client nas {
-	ipaddr = 127.0.0.1
-	secret = "SECRET"
-	require_message_authenticator = yes
-}
-modules {
-	pap {
-	}
-	chap {
-	}
-	mschap {
-		use_mppe = yes
-	}
-	eap {
-		default_eap_type = md5
-		timer_expire = 60
-		max_sessions = 4096
-		md5 {
-		}
-		mschapv2 {
-		}
-	}
-	files {
-		usersfile = DIR/users
-	}
-	detail {
-		filename = DIR/detail
-	}
-}
-server default {
-	listen {
-		type = auth
-		ipaddr = 127.0.0.1
-		port = AUTH
-	}
-	listen {
-		type = acct
-		ipaddr = 127.0.0.1
-		port = ACCT
-	}
-	authorize {
-		chap
-		mschap
-		eap {
-			ok = return
-		}
-		files
-		pap
-	}
-	authenticate {
-		Auth-Type PAP {
-			pap
-		}
-		Auth-Type CHAP {
-			chap
-		}
-		Auth-Type MS-CHAP {
-			mschap
-		}
-		eap
-	}
-	post-auth {
-		update reply {
-			Message-Authenticator = 0x00
-		}
-		Post-Auth-Type REJECT {
-			update reply {
-				Message-Authenticator = 0x00
-			}
-		}
-	}
-	preacct {
-	}
-	accounting {
-		detail
-	}
-}
-`
 
 const freeUsers = `
 alice	Cleartext-Password := "wonderland"
@@ -189,58 +57,11 @@ DEFAULT	Auth-Type := Reject
 	Reply-Message = "Who are you?"
 `
 
-func startFreeRADIUS(t *testing.T) *freeRADIUS {
-	t.Helper()
-	program, err := exec.LookPath("freeradius")
-	if err != nil {
-		t.Fatalf("freeradius is missing (make test-packages installs it): %v", err)
-	}
-	f := &freeRADIUS{dir: t.TempDir()}
-	f.auth, f.acct = freePort(t), freePort(t)
-	f.write(t, "radiusd.conf", strings.NewReplacer("DIR", f.dir, "SECRET", freeSecret,
-		"AUTH", fmt.Sprint(f.auth.Port()), "ACCT", fmt.Sprint(f.acct.Port())).Replace(freeConfig))
-	f.write(t, "users", freeUsers)
-	f.write(t, "dictionary", "$INCLUDE /usr/share/freeradius/dictionary\n")
-	cmd := exec.Command(program, "-f", "-d", f.dir, "-D", f.dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-		if t.Failed() {
-			t.Logf("the server's log:\n%s", f.read("log"))
-		}
-	})
-	for !strings.Contains(f.read("log"), "Ready to process requests") {
-		select {
-		case <-ended:
-			t.Fatal("freeradius ended")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return f
-}
-
-func (f *freeRADIUS) write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (f *freeRADIUS) read(name string) string {
-	text, _ := os.ReadFile(filepath.Join(f.dir, name))
-	return string(text)
-}
-
-func (f *freeRADIUS) client(t *testing.T) *Client {
+func freeClient(t *testing.T, f *freeradius.Server) *Client {
 	t.Helper()
 	c, err := New(Config{
-		Authentication: []Server{{Address: f.auth, Secret: NewSecret([]byte(freeSecret)), Timeout: time.Second}},
-		Accounting:     []Server{{Address: f.acct, Secret: NewSecret([]byte(freeSecret)), Timeout: time.Second}},
+		Authentication: []Server{{Address: f.Authentication, Secret: NewSecret([]byte(freeradius.Secret)), Timeout: time.Second}},
+		Accounting:     []Server{{Address: f.Accounting, Secret: NewSecret([]byte(freeradius.Secret)), Timeout: time.Second}},
 		NASIdentifier:  "lns.example", NASAddress: netip.MustParseAddr("192.0.2.1"),
 	})
 	if err != nil {
@@ -301,8 +122,8 @@ var alices = Service{
 }
 
 func TestFreeRADIUS(t *testing.T) {
-	f := startFreeRADIUS(t)
-	c := f.client(t)
+	f := freeradius.Start(t, freeUsers)
+	c := freeClient(t, f)
 	goodMSCHAP, success := mschap("alice", "wonderland")
 	badMSCHAP, _ := mschap("alice", "wrong")
 	for _, v := range []struct {
@@ -354,14 +175,14 @@ func TestFreeRADIUS(t *testing.T) {
 			t.Errorf("status %+v, want no trouble", s)
 		}
 	}
-	if text := f.read("log"); !strings.Contains(text, "Login OK") {
+	if text := f.Log(); !strings.Contains(text, "Login OK") {
 		t.Error("the server logged no login")
 	}
 }
 
 // TestFreeRADIUSEAP is a peer of EAP-MD5, RFC 3748 section 5.4.
 func TestFreeRADIUSEAP(t *testing.T) {
-	c := startFreeRADIUS(t).client(t)
+	c := freeClient(t, freeradius.Start(t, freeUsers))
 	login := func(password string) Answer {
 		r := Request{User: "alice", SessionID: c.NewSessionID(), Port: port}
 		r.Credentials = EAP{eap(2, 1, 1, []byte("alice"))}
@@ -387,7 +208,7 @@ func TestFreeRADIUSEAP(t *testing.T) {
 
 // TestFreeRADIUSEAPMSCHAPv2 is a peer that refuses MD5 and shows MS-CHAPv2 in EAP.
 func TestFreeRADIUSEAPMSCHAPv2(t *testing.T) {
-	c := startFreeRADIUS(t).client(t)
+	c := freeClient(t, freeradius.Start(t, freeUsers))
 	r := Request{User: "alice", SessionID: c.NewSessionID(), Port: port}
 	var a Answer
 	say := func(b []byte, want Result) {
@@ -426,9 +247,9 @@ func eap(code, id, kind byte, data []byte) []byte {
 }
 
 func TestFreeRADIUSWrongSecret(t *testing.T) {
-	f := startFreeRADIUS(t)
+	f := freeradius.Start(t, freeUsers)
 	c, err := New(Config{NASIdentifier: "lns", Authentication: []Server{
-		{Address: f.auth, Secret: NewSecret([]byte("another")), Timeout: 100 * time.Millisecond, Tries: 2}}})
+		{Address: f.Authentication, Secret: NewSecret([]byte("another")), Timeout: 100 * time.Millisecond, Tries: 2}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,20 +257,6 @@ func TestFreeRADIUSWrongSecret(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "another") || strings.Contains(err.Error(), hex.EncodeToString([]byte("another"))) {
 		t.Errorf("error %v, want one, without the secret", err)
 	}
-}
-
-// radclient sends a request as FreeRADIUS's own client does, and returns what that
-// printed.
-func radclient(t *testing.T, to netip.AddrPort, kind, secret, attributes string) string {
-	t.Helper()
-	cmd := exec.Command("radclient", "-x", "-r", "2", "-t", "1", to.String(), kind, secret)
-	cmd.Stdin = strings.NewReader(attributes)
-	out, err := cmd.CombinedOutput()
-	var status *exec.ExitError
-	if err != nil && !errors.As(err, &status) {
-		t.Fatalf("radclient (make test-packages installs it): %v", err)
-	}
-	return string(out)
 }
 
 func TestRadclient(t *testing.T) {
@@ -467,7 +274,7 @@ func TestRadclient(t *testing.T) {
 	d, err := c.ListenDynamic(DynamicConfig{
 		Listen:  netip.MustParseAddrPort("127.0.0.1:0"),
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Clients: []DynamicClient{{netip.MustParseAddr("127.0.0.1"), NewSecret([]byte(freeSecret))}},
+		Clients: []DynamicClient{{netip.MustParseAddr("127.0.0.1"), NewSecret([]byte(freeradius.Secret))}},
 	}, func(_ context.Context, o Order) ErrorCause {
 		mu.Lock()
 		defer mu.Unlock()
@@ -508,7 +315,7 @@ func TestRadclient(t *testing.T) {
 		mu.Lock()
 		last, met = Order{}, nil
 		mu.Unlock()
-		out := radclient(t, d.Address(), v.kind, freeSecret, v.attributes)
+		out := freeradius.Radclient(t, d.Address(), v.kind, freeradius.Secret, v.attributes)
 		mu.Lock()
 		if !strings.Contains(out, v.want) || v.met != "" && fmt.Sprint(met) != v.met || v.met == "" && last.From.IsValid() {
 			t.Errorf("%s %s: met %v, want %q %v in\n%s", v.kind, v.attributes, met, v.want, v.met, out)
@@ -522,9 +329,9 @@ func TestRadclient(t *testing.T) {
 	}
 	for _, v := range []struct{ secret, attributes, want string }{
 		{"wrong", `User-Name = "alice"`, "No reply"},
-		{freeSecret, `User-Name = "alice", Event-Timestamp = ` + fmt.Sprint(time.Now().Unix()-1000), "No reply"},
+		{freeradius.Secret, `User-Name = "alice", Event-Timestamp = ` + fmt.Sprint(time.Now().Unix()-1000), "No reply"},
 	} {
-		if out := radclient(t, d.Address(), "disconnect", v.secret, v.attributes); !strings.Contains(out, v.want) {
+		if out := freeradius.Radclient(t, d.Address(), "disconnect", v.secret, v.attributes); !strings.Contains(out, v.want) {
 			t.Errorf("%s: got\n%s, want %s", v.attributes, out, v.want)
 		}
 	}
