@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,8 +21,15 @@ import (
 	"spanwire/pseudowire/ppp/lns/users"
 )
 
+// killedEnv is the environment variable by which a test starts itself as the process
+// that it kills.
+const killedEnv = "SPANWIRE_TEST_LNS"
+
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if v := strings.Fields(os.Getenv(killedEnv)); len(v) == 3 {
+		killed(v[0], v[1], v[2])
+	}
 	os.Exit(m.Run())
 }
 
@@ -77,7 +85,20 @@ func (l *loser) lose(frame []byte) bool {
 	return true
 }
 
-func (w *wire) Attach(deliver func([]pseudowire.Frame) int) { w.deliver.Store(&deliver) }
+func (w *wire) Attach(deliver func([]pseudowire.Frame) int) {
+	w.deliver.Store(&deliver)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kick()
+}
+
+// kick has what waits be delivered, if there is somebody who takes it. mu is held.
+func (w *wire) kick() {
+	if !w.busy && len(w.queue) > 0 && w.deliver.Load() != nil {
+		w.busy = true
+		go w.run()
+	}
+}
 
 func (w *wire) Send(frames []pseudowire.Frame) int {
 	o := w.other
@@ -88,10 +109,7 @@ func (w *wire) Send(frames []pseudowire.Frame) int {
 			o.queue = append(o.queue, padded(f))
 		}
 	}
-	if !o.busy && len(o.queue) > 0 {
-		o.busy = true
-		go o.run()
-	}
+	o.kick()
 	return len(frames)
 }
 
@@ -105,9 +123,7 @@ func (w *wire) run() {
 		}
 		w.queue = nil
 		w.mu.Unlock()
-		if d := w.deliver.Load(); d != nil {
-			(*d)(frames)
-		}
+		(*w.deliver.Load())(frames)
 		w.mu.Lock()
 	}
 	w.busy = false
@@ -171,7 +187,7 @@ type world struct {
 var local = netip.MustParseAddr("10.0.0.1")
 
 // newPool returns a pool.
-func newPool(t *testing.T, bits int, ranges ...string) *address.Pool {
+func newPool(t testing.TB, bits int, ranges ...string) *address.Pool {
 	t.Helper()
 	var all []address.Range
 	for _, r := range ranges {
