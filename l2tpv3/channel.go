@@ -16,6 +16,7 @@ import (
 
 	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/l2tpv2"
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
@@ -28,8 +29,8 @@ type Event struct {
 }
 
 // A channel is the control channel of the endpoint: one goroutine that hands
-// control messages and the time to the machines of package control, sends what
-// they have to send, and does to sessions what they say.
+// control messages and the time to the machines of packages control and l2tpv2, sends
+// what they have to send, and does to sessions and calls what they say.
 type channel struct {
 	endpoint *Endpoint
 	log      *slog.Logger
@@ -55,7 +56,16 @@ type channel struct {
 	links   map[uint32]link // open ones, by our Session ID
 	tell    func(Event)
 	told    []Event // to be told when mu is free
-	out     []byte  // what is to be sent, one after the other
+
+	node      *l2tpv2.Node
+	configsV2 map[string]*configV2
+	tunnelsV2 map[uint16]*tunnelV2 // established ones, by our Tunnel ID
+	allV2     []*tunnelV2          // the same, as they are looked after
+	calls     map[l2tpv2.CallID]*Call
+	tellV2    func(Version2Event)
+	toldV2    []Version2Event
+
+	out     []byte // what is to be sent, one after the other
 	flights []flight
 	packets []transport.Packet
 	closed  bool
@@ -64,6 +74,7 @@ type channel struct {
 // A via is a socket, to which control.Address refers by its place.
 type via struct {
 	conn   *transport.Conn
+	encap  wire.Encap
 	writer *transport.Writer
 	head   []byte // before each control message
 	full   bool   // there was no room in it just now
@@ -128,12 +139,17 @@ func newChannel(e *Endpoint, cfg control.Config) *channel {
 		paths:     make(map[control.Address]*transport.Path),
 		tunnels:   make(map[string]*Dynamic),
 		links:     make(map[uint32]link),
+		configsV2: make(map[string]*configV2),
+		tunnelsV2: make(map[uint16]*tunnelV2),
+		calls:     make(map[l2tpv2.CallID]*Call),
 	}
 	c.spare.New = func() any { return new(message) }
+	v2 := l2tpv2.Config{HostName: cfg.HostName, VendorName: cfg.VendorName, HalfOpen: cfg.HalfOpen, RequestRate: cfg.RequestRate, Random: cfg.Random}
 	if e.log.Enabled(context.Background(), slog.LevelDebug) {
 		cfg.Trace = c.trace
+		v2.Trace = c.traceV2
 	}
-	c.lcce = control.New(cfg)
+	c.lcce, c.node = control.New(cfg), l2tpv2.New(v2)
 	return c
 }
 
@@ -198,15 +214,23 @@ func (c *channel) run(ctx context.Context) {
 		}
 		now := time.Now()
 		c.lcce.Advance(now)
+		c.node.Advance(now)
 		c.drain()
 		wait := time.Hour
-		if at := c.lcce.Deadline(); !at.IsZero() {
-			wait = at.Sub(now)
+		for _, at := range []time.Time{c.lcce.Deadline(), c.node.Deadline()} {
+			if !at.IsZero() {
+				wait = min(wait, at.Sub(now))
+			}
 		}
-		told, tell := c.told, c.tell
-		c.told = nil
+		told, tell, toldV2, tellV2 := c.told, c.tell, c.toldV2, c.tellV2
+		c.told, c.toldV2 = nil, nil
 		c.mu.Unlock()
 		timer.Reset(max(wait, 0))
+		if tellV2 != nil {
+			for i := range toldV2 {
+				tellV2(toldV2[i])
+			}
+		}
 		if tell != nil {
 			for i := range told {
 				tell(told[i])
@@ -220,7 +244,7 @@ func (c *channel) run(ctx context.Context) {
 func (c *channel) take(m *message) {
 	const most = 256
 	for n := 0; ; n++ {
-		c.lcce.Receive(time.Now(), m.at, m.octet)
+		c.hand(time.Now(), m)
 		c.put(m)
 		if n == most {
 			return
@@ -239,11 +263,24 @@ func (c *channel) take(m *message) {
 	}
 }
 
+// hand hands a message to the machine of its version. An SCCRQ for both is L2TPv3's
+// where that has a tunnel to such a peer, and else L2TPv2's.
+func (c *channel) hand(now time.Time, m *message) {
+	if len(c.configsV2) > 0 {
+		kind, _, _ := wire.Classify(c.vias[m.at.Via].encap, m.octet)
+		if kind == wire.Version2 && !c.lcce.Takes(m.at, m.octet) {
+			c.node.Receive(now, toV2(m.at), m.octet)
+			return
+		}
+	}
+	c.lcce.Receive(now, m.at, m.octet)
+}
+
 // do has the machines do something, and what follows from it done soon.
-func (c *channel) do(f func(now time.Time, l *control.LCCE) error) error {
+func (c *channel) do(f func(now time.Time) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := f(time.Now(), c.lcce)
+	err := f(time.Now())
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -266,6 +303,13 @@ func (c *channel) drain() {
 			}
 			c.apply(&e)
 		}
+		for {
+			e, ok := c.node.Event()
+			if !ok {
+				break
+			}
+			c.applyV2(&e)
+		}
 		if len(c.flights) == 0 {
 			return
 		}
@@ -281,7 +325,11 @@ func (c *channel) collect() {
 		start := len(c.out)
 		b, to, ok := c.lcce.Transmit(c.out)
 		if !ok {
-			return
+			var at l2tpv2.Address
+			if b, at, ok = c.node.Transmit(c.out); !ok {
+				return
+			}
+			to = fromV2(at)
 		}
 		c.out = b
 		c.flights = append(c.flights, flight{to, start, len(b)})
@@ -389,8 +437,8 @@ func (c *channel) via(conn *transport.Conn) int {
 	if i := slices.IndexFunc(c.vias, func(v via) bool { return v.conn == conn }); i >= 0 {
 		return i
 	}
-	v := via{conn: conn, writer: conn.NewWriter()}
-	if conn.Config().Encap == wire.IP {
+	v := via{conn: conn, encap: conn.Config().Encap, writer: conn.NewWriter()}
+	if v.encap == wire.IP {
 		v.head = make([]byte, 4) // a Session ID of 0, RFC 3931 section 4.1.1.2
 	}
 	c.vias = append(c.vias, v)
@@ -401,17 +449,18 @@ func (c *channel) via(conn *transport.Conn) int {
 // long, and returns when to go on: each has its turn every checkEvery.
 func (c *channel) look() time.Duration {
 	const most = 128
-	if c.looked >= len(c.all) {
+	all := len(c.all) + len(c.allV2)
+	if c.looked >= all {
 		c.looked = 0
 	}
-	end := min(c.looked+most, len(c.all))
-	for _, d := range c.all[c.looked:end] {
-		if d.path != nil {
+	for end := min(c.looked+most, all); c.looked < end; c.looked++ {
+		if i := c.looked - len(c.all); i >= 0 {
+			c.attendV2(c.allV2[i])
+		} else if d := c.all[c.looked]; d.path != nil {
 			c.attend(d)
 		}
 	}
-	c.looked = end
-	return checkEvery / time.Duration(max((len(c.all)+most-1)/most, 1))
+	return checkEvery / time.Duration(max((all+most-1)/most, 1))
 }
 
 // attend tells the machines when a tunnel's peer has last sent data, and its
@@ -484,6 +533,10 @@ func (c *channel) apply(e *control.Event) {
 	case control.TunnelUp:
 		c.reached(d, e)
 		d.hadUp()
+		if d != nil && d.other != nil {
+			d.other.attempts = 0
+			c.node.Yield(e.Time, e.Tunnel)
+		}
 		log.Info("tunnel up", "peer", e.Address.Peer.String(), "host_name", e.Peer.HostName, "router_id", RouterID(e.Peer.RouterID),
 			"vendor", e.Peer.VendorName, "window", e.Peer.ReceiveWindow, "path_mtu", d.pathMTU())
 	case control.TunnelMoved:
@@ -499,7 +552,7 @@ func (c *channel) apply(e *control.Event) {
 			d.forget(c)
 			told = &d.down
 		}
-		told.log(log, "tunnel down", e, args)
+		told.log(log, "tunnel down", e.Reason, e.Time, args)
 	case control.SessionAdded:
 		if d != nil {
 			s = d.add(e.Session, e.Circuit.Name, e.EndID)
@@ -532,7 +585,7 @@ func (c *channel) apply(e *control.Event) {
 		if d != nil {
 			told = &d.noted
 		}
-		told.log(log, "control protocol", e, []any{"note", e.Reason, "peer", e.Address.Peer.String()})
+		told.log(log, "control protocol", e.Reason, e.Time, []any{"note", e.Reason, "peer", e.Address.Peer.String()})
 	}
 	if c.tell != nil {
 		c.told = append(c.told, Event{*e, s})
@@ -558,22 +611,22 @@ const remindEvery = 10 * time.Minute
 
 // log logs a thing that is not as it should be: at once if its reason is another
 // than it was, and now and then if not. What somebody wants so is no warning.
-func (r *repeated) log(log *slog.Logger, what string, e *control.Event, args []any) {
+func (r *repeated) log(log *slog.Logger, what, reason string, at time.Time, args []any) {
 	level := slog.LevelWarn
 	switch {
-	case e.Reason == control.ShutDown:
+	case reason == control.ShutDown:
 		level = slog.LevelDebug // of all at once
-	case e.Reason == control.ByCommand:
+	case reason == control.ByCommand:
 		level = slog.LevelInfo
 	case r == nil:
-	case e.Reason == r.reason && e.Time.Sub(r.at) < remindEvery:
+	case reason == r.reason && at.Sub(r.at) < remindEvery:
 		r.more++
 		level = slog.LevelDebug
 	default:
-		if r.more > 0 && e.Reason == r.reason {
+		if r.more > 0 && reason == r.reason {
 			args = append(args, "as_often_before", r.more)
 		}
-		*r = repeated{reason: e.Reason, at: e.Time}
+		*r = repeated{reason: reason, at: at}
 	}
 	log.Log(context.Background(), level, what, args...)
 }
@@ -665,7 +718,7 @@ func (c *channel) down(s *Session, e *control.Event, log *slog.Logger) {
 	case s == nil:
 		log.Warn("session down", args...)
 	default:
-		s.told.log(log, "session down", e, args)
+		s.told.log(log, "session down", e.Reason, e.Time, args)
 	}
 }
 
@@ -698,17 +751,26 @@ func (s *Session) dataplaneParams(p *control.Params) dataplane.Params {
 
 // trace logs a control message, AVP by AVP.
 func (c *channel) trace(t control.Traced) {
+	all, err := wire.Describe(t.Message, t.Secret)
+	c.logTraced(t.Out, t.Tunnel, t.At, t.Message, all, err)
+}
+
+func (c *channel) traceV2(t l2tpv2.Traced) {
+	all, err := wire.DescribeV2(t.Message, t.Secret)
+	c.logTraced(t.Out, t.Tunnel, fromV2(t.At), t.Message, all, err)
+}
+
+func (c *channel) logTraced(out bool, tunnel string, at control.Address, message []byte, all []wire.Described, err error) {
 	what := "received"
-	if t.Out {
+	if out {
 		what = "sent"
 	}
-	h, _, err := wire.ParseControl(t.Message)
-	if err != nil {
+	h, _, bad := wire.ParseControl(message)
+	if bad != nil {
 		return
 	}
 	kind := "ZLB"
 	var avps []string
-	all, err := wire.Describe(t.Message, t.Secret)
 	for i, a := range all {
 		if i == 0 {
 			kind = a.Value
@@ -723,6 +785,9 @@ func (c *channel) trace(t control.Traced) {
 	if err != nil {
 		avps = append(avps, err.Error())
 	}
-	c.log.Debug(what+" "+kind, "tunnel", t.Tunnel, "peer", t.At.Peer.String(), "connection_id", h.ConnectionID,
-		"ns", h.Ns, "nr", h.Nr, "avps", strings.Join(avps, "; "))
+	id := slog.Any("connection_id", h.ConnectionID)
+	if h.Version == 2 {
+		id = slog.String("ids", fmt.Sprintf("%d/%d", h.ConnectionID>>16, h.ConnectionID&0xffff))
+	}
+	c.log.Debug(what+" "+kind, "tunnel", tunnel, "peer", at.Peer.String(), id, "ns", h.Ns, "nr", h.Nr, "avps", strings.Join(avps, "; "))
 }

@@ -556,7 +556,7 @@ func TestWhatGoesOnIsLoggedSeldom(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	tell := func(reason string) string {
 		b.Reset()
-		r.log(log, "session down", &control.Event{Reason: reason, Time: now}, []any{"why", reason})
+		r.log(log, "session down", reason, now, []any{"why", reason})
 		_, line, _ := strings.Cut(strings.TrimSpace(b.String()), " ")
 		return line
 	}

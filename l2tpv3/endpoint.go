@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,10 +107,16 @@ func (e *Endpoint) close() {
 		t.closeLinks()
 	}
 	e.channel.mu.Lock()
-	defer e.channel.mu.Unlock()
 	for _, d := range e.channel.all {
 		for _, s := range d.sessions {
 			s.close()
+		}
+	}
+	calls := slices.Collect(maps.Values(e.channel.calls))
+	e.channel.mu.Unlock()
+	for _, p := range calls {
+		if l := p.stop(); l != nil {
+			l.Close()
 		}
 	}
 }
@@ -185,6 +193,8 @@ func (e *Endpoint) dispatch(r dataplane.Receiver, encap wire.Encap, via int, wil
 		e.plane.Drop(pseudowire.DropShort)
 	case wire.Control, wire.Version2:
 		switch {
+		case kind == wire.Version2 && !wire.ControlV2(rest):
+			r.ReceiveV2(d)
 		case !e.dynamic.Load():
 			e.plane.Drop(pseudowire.DropControl)
 		case !e.channel.receive(via, wildcard, d, rest):

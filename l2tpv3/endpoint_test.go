@@ -220,7 +220,7 @@ func TestStrangeDatagrams(t *testing.T) {
 		{[]byte{0, 3, 0, 0, 0, 0, 0}, pseudowire.DropShort},
 		{[]byte{0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pseudowire.DropVersion},
 		{[]byte{0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pseudowire.DropVersion},
-		{[]byte{0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pseudowire.DropControl},
+		{[]byte{0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, pseudowire.DropSession},
 		{[]byte{0xc8, 3, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0}, pseudowire.DropControl},
 		{[]byte{0, 3, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0}, pseudowire.DropSession},
 		{append([]byte{0, 3, 0, 0, 0, 0, 0, 9}, bytes.Repeat([]byte{0xff}, 65000)...), pseudowire.DropSession},

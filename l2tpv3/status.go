@@ -6,14 +6,18 @@ import (
 
 	"spanwire/l2tpv3/control"
 	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/l2tpv2"
+	"spanwire/l2tpv3/transport"
 	"spanwire/pseudowire"
 )
 
 // A Status is what an endpoint can tell of itself at one moment.
 type Status struct {
-	Tunnels []TunnelStatus           // the static ones first
-	Refused [control.Drops]Refusal   // control messages that were not acted upon
-	Drops   [pseudowire.Drops]uint64 // of what belongs to no session
+	Tunnels   []TunnelStatus           // the static ones first
+	Version2  []Version2Status         // what is configured, with its tunnel or followed by them
+	Refused   [control.Drops]Refusal   // control messages that were not acted upon
+	RefusedV2 [l2tpv2.Drops]Refusal    // those of L2TPv2
+	Drops     [pseudowire.Drops]uint64 // of what belongs to no session
 }
 
 // A Refusal is how many control messages were not acted upon for one reason, and
@@ -28,20 +32,32 @@ type TunnelStatus struct {
 	Name         string
 	Encap        string
 	State        State
-	Since        time.Time // in this state
-	Local        netip.AddrPort
+	Since        time.Time      // in this state
 	Peer         netip.AddrPort // not valid: unknown yet
 	PeerName     string         // empty: the peer is configured by address
 	PathMTU      int            // octets of an IP packet, 0: unknown yet
 	LastError    string
 	LastReceived time.Time
-	Receive      int  // octets of the socket's receive buffer
-	Send         int  // octets of the socket's send buffer
-	Segment, GRO bool // the socket's UDP_SEGMENT and UDP_GRO are in use
-	Sessions     []SessionStatus
+	SocketStatus
+	Sessions []SessionStatus
 
 	// Control is how its control connection stands; nil: it is static.
 	Control *control.TunnelStatus
+}
+
+// A SocketStatus tells of the socket that a tunnel has.
+type SocketStatus struct {
+	Local        netip.AddrPort
+	Receive      int  // octets of the receive buffer
+	Send         int  // octets of the send buffer
+	Segment, GRO bool // UDP_SEGMENT and UDP_GRO are in use
+}
+
+func socketStatus(conn *transport.Conn) SocketStatus {
+	s := SocketStatus{Local: conn.LocalAddr()}
+	s.Receive, s.Send = conn.Buffers()
+	s.Segment, s.GRO = conn.Offload()
+	return s
 }
 
 // A SessionStatus is a session's part of a Status.
@@ -58,8 +74,10 @@ type SessionStatus struct {
 
 // A Glance is what changes by itself, told without the cost of a Status.
 type Glance struct {
-	Tunnels, Up int                      // without templates
+	Tunnels, Up int                      // without templates; of all versions
+	Calls       int                      // of L2TPv2
 	Refused     [control.Drops]Refusal   // as in Status
+	RefusedV2   [l2tpv2.Drops]Refusal    // as in Status
 	Drops       [pseudowire.Drops]uint64 // as in Status
 	Sessions    []*Session               // of all tunnels; not to be changed
 }
@@ -74,6 +92,9 @@ func (e *Endpoint) Glance() (g Glance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused(&g.Refused)
+	c.refusedV2(&g.RefusedV2)
+	g.Calls = len(c.calls)
+	c.glanceV2(&g)
 	for _, t := range static {
 		t.mu.Lock()
 		if g.Tunnels++; t.state == Up {
@@ -122,6 +143,7 @@ func (e *Endpoint) Status() Status {
 		s.Tunnels = append(s.Tunnels, t.status())
 	}
 	e.channel.status(&s)
+	e.channel.statusV2(&s)
 	return s
 }
 
@@ -130,6 +152,7 @@ func (c *channel) status(s *Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused(&s.Refused)
+	c.refusedV2(&s.RefusedV2)
 	for _, t := range c.lcce.Status() {
 		if d := c.tunnels[t.Name]; d != nil {
 			s.Tunnels = append(s.Tunnels, c.tunnelStatus(d, &t))
@@ -150,7 +173,7 @@ func (c *channel) tunnelStatus(d *Dynamic, t *control.TunnelStatus) TunnelStatus
 		Encap:        d.cfg.Encap().String(),
 		State:        State(t.State.String()),
 		Since:        t.Since,
-		Local:        d.cfg.Socket.Local,
+		SocketStatus: SocketStatus{Local: d.cfg.Socket.Local},
 		Peer:         t.Address.Peer,
 		PeerName:     d.cfg.Peer.Name,
 		PathMTU:      d.mtu,
@@ -174,10 +197,7 @@ func (c *channel) tunnelStatus(d *Dynamic, t *control.TunnelStatus) TunnelStatus
 		}
 	}
 	if d.bound != nil {
-		conn := c.vias[t.Address.Via].conn
-		s.Local = conn.LocalAddr()
-		s.Receive, s.Send = conn.Buffers()
-		s.Segment, s.GRO = conn.Offload()
+		s.SocketStatus = socketStatus(c.vias[t.Address.Via].conn)
 	}
 	for i := range t.Sessions {
 		k := &t.Sessions[i]
@@ -204,19 +224,17 @@ func (t *Tunnel) status() TunnelStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := TunnelStatus{
-		Name:      t.cfg.Name,
-		Encap:     t.cfg.Encap().String(),
-		State:     t.state,
-		Since:     t.since,
-		Local:     t.cfg.Socket.Local,
-		PeerName:  t.cfg.Peer.Name,
-		PathMTU:   t.mtu,
-		LastError: why(t.err),
+		Name:         t.cfg.Name,
+		Encap:        t.cfg.Encap().String(),
+		State:        t.state,
+		Since:        t.since,
+		SocketStatus: SocketStatus{Local: t.cfg.Socket.Local},
+		PeerName:     t.cfg.Peer.Name,
+		PathMTU:      t.mtu,
+		LastError:    why(t.err),
 	}
 	if t.bound != nil {
-		s.Local, s.Peer = t.bound.LocalAddr(), t.shown.Peer()
-		s.Receive, s.Send = t.bound.Buffers()
-		s.Segment, s.GRO = t.bound.Offload()
+		s.SocketStatus, s.Peer = socketStatus(t.bound), t.shown.Peer()
 	}
 	for _, session := range t.sessions {
 		ss := session.status()
