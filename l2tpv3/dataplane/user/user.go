@@ -1,7 +1,8 @@
 // Package user is the dataplane in user space: it puts headers before frames and
-// takes them off, checks Session ID, cookie and sequence in that order
-// (RFC 3931 sections 4.5, 4.6 and 8.2), and counts what it drops. A frame's walk
-// takes no lock, makes no copy and allocates nothing.
+// takes them off, checks Session ID, cookie, source and sequence in that order
+// (RFC 3931 sections 4.5, 4.6 and 8.2), and counts what it drops. L2TPv2 has no cookie:
+// there the source is all that tells a peer. A frame's walk takes no lock, makes no copy
+// and allocates nothing.
 package user
 
 import (
@@ -17,10 +18,7 @@ import (
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 	"spanwire/pseudowire/ethernet"
-	"spanwire/pseudowire/framerelay"
 	"spanwire/pseudowire/gso"
-	"spanwire/pseudowire/hdlc"
-	"spanwire/pseudowire/ppp"
 )
 
 const (
@@ -38,7 +36,7 @@ const (
 // A Plane is a dataplane.Plane.
 type Plane struct {
 	table   table
-	tableV2 table
+	tableV2 table // by both IDs
 	routes  routes
 	drops   drops // of what belongs to no session
 }
@@ -89,14 +87,14 @@ const cacheLine = 64
 // dropped.
 type rest struct {
 	plane  *Plane
-	table  *table // of the plane, that the Link is in
+	table  *table // the one of the plane's that the Link is in
 	params dataplane.Params
 	isIP   func(frame []byte) bool // of what is sent without a number; nil: nothing is
 
-	mu     sync.Mutex // for SetPath, Attach and Close
+	mu     sync.Mutex // for SetPath, Attach and Close, and what changes with a frame but seldom
 	closed bool
 
-	order                      atomic.Pointer[order] // nil: what is received has none
+	order                      atomic.Pointer[order] // nil: nothing with a number has come
 	rxOOS, rxReordered, rxLost atomic.Uint64
 
 	drops drops
@@ -107,7 +105,7 @@ type outbound struct {
 	route          atomic.Pointer[route] // nil: none
 	packets, bytes atomic.Uint64
 	next           atomic.Uint32 // the next sequence number
-	form           atomic.Uint32 // a form: what stands before frames now
+	form           atomic.Uint32 // a form: what of header stands before frames now
 	header         [wire.MaxDataHeaderLen]byte
 }
 
@@ -118,12 +116,12 @@ type inbound struct {
 	packets, bytes atomic.Uint64
 	lastReceived   atomic.Int64  // Unix nanoseconds
 	delivering     atomic.Int32  // calls of deliver that run
-	told           atomic.Int32  // by the frames before: see suspect and follow
+	told           atomic.Int32  // what the frames before told: see suspect and follow
 	place          atomic.Uint32 // among what is pending at a Receiver, if anything is
 	cookie         cookie.Cookie
 	sublayer       uint8 // octets
 	ethernet       bool
-	role           role // of L2TPv2
+	role           role // in L2TPv2
 }
 
 // An order is what is known of the sequence of a Link's frames over one Conn,
@@ -292,64 +290,6 @@ func (l *Link) encapsulate(b before, f pseudowire.Frame, p *transport.Packet, he
 	if l.sequenced(b, f) {
 		l.out.putNumber(b, h[n-4:])
 	}
-}
-
-// sequenced reports whether the frame carries a number. RFC 3931 section 5.4.4:
-// "if an implementation is unable to perform such classification within L2
-// frames, all packets MUST be provided with sequence numbers".
-func (l *Link) sequenced(b before, f pseudowire.Frame) bool {
-	return b.number != noNumber && (l.isIP == nil || !l.isIP(f.Bytes()))
-}
-
-// isIP returns what tells the IP packets among the frames of a type, nil for a type
-// whose frames cannot be classified.
-func isIP(t pseudowire.Type) func(frame []byte) bool {
-	switch t {
-	case pseudowire.Ethernet, pseudowire.EthernetVLAN:
-		return ethernet.IsIP
-	case pseudowire.FrameRelay:
-		return framerelay.IsIP
-	case pseudowire.HDLC:
-		return hdlc.IsIP
-	case pseudowire.PPP:
-		return ppp.IsIP
-	}
-	return nil
-}
-
-// A numbering is the kind of number that a header ends with.
-type numbering uint8
-
-const (
-	noNumber numbering = iota
-	number             // of L2TPv3, unless isIP says otherwise
-	numberV2           // of L2TPv2
-)
-
-// newForm makes a form of where a header begins and ends among the octets of an
-// outbound, and of its number.
-func newForm(from, to int, n numbering) uint32 { return uint32(from) | uint32(to)<<8 | uint32(n)<<16 }
-
-// A before is what one call of Send puts before its frames.
-type before struct {
-	header []byte
-	number numbering
-}
-
-// before returns what stands before the Link's frames on a route.
-func (o *outbound) before(r *route) before {
-	f := o.form.Load()
-	return before{o.header[uint8(f)+r.skip : uint8(f>>8)], numbering(f >> 16)}
-}
-
-// putNumber puts the next sequence number where a header has it.
-func (o *outbound) putNumber(b before, at []byte) {
-	n := o.next.Add(1) - 1
-	if b.number == numberV2 {
-		wire.PutNsV2(at, n)
-		return
-	}
-	wire.PutSequence(at, n)
 }
 
 func (l *Link) count(b before, s transport.Sent) {
