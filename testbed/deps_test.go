@@ -71,7 +71,7 @@ var house = plan{
 
 		"spanwire/pseudowire/ppp/lns":               4,
 		"spanwire/pseudowire/ppp/lns/address":       1,
-		"spanwire/pseudowire/ppp/lns/users":         1,
+		"spanwire/pseudowire/ppp/lns/users":         2,
 		"spanwire/pseudowire/ppp/radius/freeradius": 0,
 	},
 	owners: map[string][]string{

@@ -84,17 +84,23 @@ func (p *Proof) Verify(password string) Verdict {
 		want := chapMD5(p.ID, password, p.Challenge)
 		return Verdict{OK: subtle.ConstantTimeCompare(p.Response, want) == 1}
 	case ByMSCHAP2:
-		if len(p.Challenge) != mschapChallengeLen || len(p.Response) != mschapResponseLen {
-			return Verdict{}
-		}
-		m := proveMSCHAP2(password, p.Challenge, p.Response[:mschapChallengeLen], p.Name)
-		if !m.matches(p.Response) {
-			return Verdict{}
-		}
-		k := m.keys()
-		return Verdict{OK: true, Message: m.success(), SendKey: k.send[:], ReceiveKey: k.receive[:]}
+		return p.VerifyHash(NTPasswordHash(password))
 	}
 	return Verdict{}
+}
+
+// VerifyHash is Verify, for MS-CHAPv2, of who knows no more than the hash of the
+// password. A Proof of another method is none.
+func (p *Proof) VerifyHash(hash [16]byte) Verdict {
+	if p.Method != ByMSCHAP2 || len(p.Challenge) != mschapChallengeLen || len(p.Response) != mschapResponseLen {
+		return Verdict{}
+	}
+	m := proveMSCHAP2(hash, p.Challenge, p.Response[:mschapChallengeLen], p.Name)
+	if !m.matches(p.Response) {
+		return Verdict{}
+	}
+	k := m.keys()
+	return Verdict{OK: true, Message: m.success(), SendKey: k.send[:], ReceiveKey: k.receive[:]}
 }
 
 // chapMD5 returns the response to a challenge, RFC 1994 section 4.1.
@@ -577,7 +583,7 @@ func (v *prover) challenged(c packet) bool {
 	} else {
 		own := make([]byte, mschapChallengeLen)
 		cfg.Random(own)
-		v.proof = proveMSCHAP2(cfg.Password, bytes.Clone(value), own, cfg.Name)
+		v.proof = proveMSCHAP2(NTPasswordHash(cfg.Password), bytes.Clone(value), own, cfg.Name)
 		response = v.proof.value()
 	}
 	data := append([]byte{byte(len(response))}, response...)

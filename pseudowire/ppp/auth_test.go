@@ -188,7 +188,7 @@ func TestMSCHAPRetry(t *testing.T) {
 	challenge := c.data[1:17]
 	peer := unhex(t, peerChallenge)
 	respond := func(id uint8, password string) *Proof {
-		m := proveMSCHAP2(password, challenge, peer, "user")
+		m := proveMSCHAP2(NTPasswordHash(password), challenge, peer, "user")
 		value := m.value()
 		d.hearPacket(CHAP, packet{chapResponse, id, append(append([]byte{byte(len(value))}, value...), "user"...)})
 		return d.wantEvent(PeerProof).Proof

@@ -18,7 +18,7 @@ func encrypted(m *mppe, n int) []byte {
 // TestMPPE wants encryption to get along with packets that are lost, as many as half of
 // the counts in a row, and to drop those that come late, twice or are made up.
 func TestMPPE(t *testing.T) {
-	p := proveMSCHAP2(vectorPassword, unhex(t, authChallenge), unhex(t, peerChallenge), vectorName)
+	p := proveMSCHAP2(NTPasswordHash(vectorPassword), unhex(t, authChallenge), unhex(t, peerChallenge), vectorName)
 	k := p.keys()
 	a, b := newMPPE(k), newMPPE(keys{send: k.receive, receive: k.send})
 	decrypt := func(packet []byte) (string, bool) {

@@ -34,8 +34,9 @@ func challengeHash(peerChallenge, challenge []byte, name string) [8]byte {
 	return [8]byte(h.Sum(nil))
 }
 
-// ntPasswordHash is of RFC 2759 section 8.3.
-func ntPasswordHash(password string) [16]byte {
+// NTPasswordHash is of RFC 2759 section 8.3: all that is needed of a password for
+// MS-CHAPv2.
+func NTPasswordHash(password string) [16]byte {
 	var b []byte
 	for _, u := range utf16.Encode([]rune(password)) {
 		b = binary.LittleEndian.AppendUint16(b, u)
@@ -137,8 +138,8 @@ type mschapProof struct {
 	ntResponse    [24]byte
 }
 
-func proveMSCHAP2(password string, challenge, peerChallenge []byte, name string) mschapProof {
-	p := mschapProof{passwordHash: ntPasswordHash(password), challenge: challenge, peerChallenge: peerChallenge, name: name}
+func proveMSCHAP2(hash [16]byte, challenge, peerChallenge []byte, name string) mschapProof {
+	p := mschapProof{passwordHash: hash, challenge: challenge, peerChallenge: peerChallenge, name: name}
 	p.ntResponse = generateNTResponse(challenge, peerChallenge, name, p.passwordHash)
 	return p
 }

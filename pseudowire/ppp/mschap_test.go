@@ -16,10 +16,10 @@ const (
 // TestHashExample is RFC 2759 section 9.2.
 func TestHashExample(t *testing.T) {
 	challenge, peer := unhex(t, authChallenge), unhex(t, peerChallenge)
-	hash := ntPasswordHash(vectorPassword)
+	hash := NTPasswordHash(vectorPassword)
 	hashHash := hashNtPasswordHash(hash[:])
 	hashed := challengeHash(peer, challenge, vectorName)
-	p := proveMSCHAP2(vectorPassword, challenge, peer, vectorName)
+	p := proveMSCHAP2(NTPasswordHash(vectorPassword), challenge, peer, vectorName)
 	for _, v := range []struct {
 		what string
 		got  []byte
@@ -41,7 +41,7 @@ func TestHashExample(t *testing.T) {
 
 // TestDESKeys is RFC 2759 section 9.3: the parity is of no matter to DES.
 func TestDESKeys(t *testing.T) {
-	hash := ntPasswordHash("MyPw")
+	hash := NTPasswordHash("MyPw")
 	if want := unhex(t, "FC 15 6A F7 ED CD 6C 0E DD E3 33 7D 42 7F 4E AC"); !bytes.Equal(hash[:], want) {
 		t.Errorf("PasswordHash: % X, want % X", hash, want)
 	}
@@ -49,7 +49,7 @@ func TestDESKeys(t *testing.T) {
 
 // TestSampleKeyDerivation is RFC 3079 section 3.5.3.
 func TestSampleKeyDerivation(t *testing.T) {
-	p := proveMSCHAP2(vectorPassword, unhex(t, authChallenge), unhex(t, peerChallenge), vectorName)
+	p := proveMSCHAP2(NTPasswordHash(vectorPassword), unhex(t, authChallenge), unhex(t, peerChallenge), vectorName)
 	master := getMasterKey(p.passwordHash, p.ntResponse)
 	send := p.keys().send
 	session := newKeyFromSHA(send, send)
@@ -82,7 +82,7 @@ func TestDomain(t *testing.T) {
 // TestVerify wants the right proof of each method taken, and no other.
 func TestVerify(t *testing.T) {
 	challenge := unhex(t, authChallenge)
-	m := proveMSCHAP2(vectorPassword, challenge, unhex(t, peerChallenge), vectorName)
+	m := proveMSCHAP2(NTPasswordHash(vectorPassword), challenge, unhex(t, peerChallenge), vectorName)
 	for _, p := range []Proof{
 		{Method: ByPAP, Password: []byte(vectorPassword)},
 		{Method: ByCHAP, ID: 7, Challenge: challenge, Response: chapMD5(7, vectorPassword, challenge)},

@@ -67,11 +67,8 @@ func (s *Server) check(_ *Link, p *ppp.Proof) judgement {
 			j.grant = ofUser(u)
 		}
 	case ppp.ByMSCHAP2:
-		if len(p.Challenge) != 16 || len(p.Response) != 49 {
-			return j
-		}
-		if u, success := set.CheckMSCHAPv2(p.Name, [16]byte(p.Challenge), [49]byte(p.Response)); u != nil {
-			j.grant, j.verdict.Message = ofUser(u), success
+		if u, verdict := set.CheckMSCHAPv2(p); u != nil {
+			j.grant, j.verdict = ofUser(u), verdict
 		}
 	}
 	j.verdict.OK = j.grant != nil

@@ -33,10 +33,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A wire is one end of a cable between two ports: what is sent at one comes at the
+// A cableEnd is one end of a cable between two ports: what is sent at one comes at the
 // other, in order, but for what is lost.
-type wire struct {
-	other   *wire
+type cableEnd struct {
+	other   *cableEnd
 	deliver atomic.Pointer[func([]pseudowire.Frame) int]
 	mu      sync.Mutex
 	lose    func(frame []byte) bool // nil: nothing
@@ -45,8 +45,8 @@ type wire struct {
 }
 
 // cable returns both ends.
-func cable() (a, b *wire) {
-	a, b = &wire{}, &wire{}
+func cable() (a, b *cableEnd) {
+	a, b = &cableEnd{}, &cableEnd{}
 	a.other, b.other = b, a
 	return a, b
 }
@@ -85,7 +85,7 @@ func (l *loser) lose(frame []byte) bool {
 	return true
 }
 
-func (w *wire) Attach(deliver func([]pseudowire.Frame) int) {
+func (w *cableEnd) Attach(deliver func([]pseudowire.Frame) int) {
 	w.deliver.Store(&deliver)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -93,14 +93,14 @@ func (w *wire) Attach(deliver func([]pseudowire.Frame) int) {
 }
 
 // kick has what waits be delivered, if there is somebody who takes it. mu is held.
-func (w *wire) kick() {
+func (w *cableEnd) kick() {
 	if !w.busy && len(w.queue) > 0 && w.deliver.Load() != nil {
 		w.busy = true
 		go w.run()
 	}
 }
 
-func (w *wire) Send(frames []pseudowire.Frame) int {
+func (w *cableEnd) Send(frames []pseudowire.Frame) int {
 	o := w.other
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -113,7 +113,7 @@ func (w *wire) Send(frames []pseudowire.Frame) int {
 	return len(frames)
 }
 
-func (w *wire) run() {
+func (w *cableEnd) run() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.queue) > 0 {
@@ -302,7 +302,19 @@ func (w *world) dial(cfg ClientConfig) *caller {
 }
 
 // dialOver has a Client dial in over a cable, of which the Server has the first end.
-func (w *world) dialOver(a, b *wire, cfg ClientConfig) *caller {
+func (w *world) dialOver(a, b *cableEnd, cfg ClientConfig) *caller {
+	w.t.Helper()
+	far, err := w.server.Open(a, Call{Name: "test/" + cfg.User}, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := w.client(b, cfg)
+	c.far = far
+	return c
+}
+
+// client has a Client begin a link over an end of a cable.
+func (w *world) client(b *cableEnd, cfg ClientConfig) *caller {
 	w.t.Helper()
 	c := &caller{tun: newTUN()}
 	var err error
@@ -313,9 +325,6 @@ func (w *world) dialOver(a, b *wire, cfg ClientConfig) *caller {
 		w.t.Fatal(err)
 	}
 	c.Client.start(c.tun)
-	if c.far, err = w.server.Open(a, Call{Name: "test/" + cfg.User}, nil); err != nil {
-		w.t.Fatal(err)
-	}
 	if c.link, err = c.Client.Open(b, Call{}, func(cause Closed) { c.closed.Store(&cause) }); err != nil {
 		w.t.Fatal(err)
 	}
@@ -464,7 +473,7 @@ func TestLoseOne(t *testing.T) {
 					w := begin(t, usual(t))
 					a, b := cable()
 					sent = 0
-					[]*wire{a, b}[end].lose = func([]byte) bool { sent++; return sent == nth+1 }
+					[]*cableEnd{a, b}[end].lose = func([]byte) bool { sent++; return sent == nth+1 }
 					c := w.dialOver(a, b, ClientConfig{User: "alice", Password: "wonderland"})
 					settle(10 * time.Second)
 					c.wantAll(t)

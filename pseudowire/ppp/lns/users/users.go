@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"spanwire/pseudowire/ppp"
 )
 
 // A Method is how a user proves who he is.
@@ -114,6 +116,12 @@ func Bcrypt(hash string) (Secret, error) {
 		return Secret{}, fmt.Errorf("users: hash of bcrypt of cost %d, want at most %d", cost, MostCost)
 	}
 	return Secret{&hidden{&known{bcrypt: []byte(hash), cost: cost}}}, nil
+}
+
+// ntHash returns the NT hash of a password, RFC 2759 section 8.3.
+func ntHash(password []byte) []byte {
+	hash := ppp.NTPasswordHash(string(password))
+	return hash[:]
 }
 
 // alphabet is that of bcrypt's base 64.
@@ -250,18 +258,16 @@ func (s *Set) CheckCHAP(name string, id byte, challenge []byte, response [16]byt
 	return u
 }
 
-// CheckMSCHAPv2 returns the user whose response to a challenge it is, and the
-// authenticator response for him, "S=...", which proves that we know his password
-// too. nil: it is nobody's. The response is the Value of RFC 2759 section 4.
-func (s *Set) CheckMSCHAPv2(name string, challenge [16]byte, response [49]byte) (*User, string) {
-	u, k := s.may(name, MSCHAPv2)
-	short := challengeHash(response[:16], challenge[:], name)
-	want := challengeResponse(short, k.nt)
-	success := authenticatorResponse(k.nt, response[24:48], short)
-	if !hmac.Equal(want[:], response[24:48]) || u == nil {
-		return nil, ""
+// CheckMSCHAPv2 returns the user whose proof by MS-CHAPv2 it is, and what is to be
+// said to him, which proves that we know his password too and has the keys that come of
+// it. nil: it is nobody's.
+func (s *Set) CheckMSCHAPv2(p *ppp.Proof) (*User, ppp.Verdict) {
+	u, k := s.may(p.Name, MSCHAPv2)
+	v := p.VerifyHash([16]byte(k.nt))
+	if !v.OK || u == nil {
+		return nil, ppp.Verdict{}
 	}
-	return u, success
+	return u, v
 }
 
 // Links counts the links of users, to hold them to User.Links. The zero value has

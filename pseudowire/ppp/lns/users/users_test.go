@@ -1,6 +1,7 @@
 package users
 
 import (
+	"bytes"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"spanwire/pseudowire/ppp"
 )
 
 func octets(t *testing.T, text string) []byte {
@@ -22,34 +25,41 @@ func octets(t *testing.T, text string) []byte {
 
 // TestRFC2759 is the example of section 9.2.
 func TestRFC2759(t *testing.T) {
-	ours := [16]byte(octets(t, "5B 5D 7C 7D 7B 3F 2F 3E 3C 2C 60 21 32 26 26 28"))
+	ours := octets(t, "5B 5D 7C 7D 7B 3F 2F 3E 3C 2C 60 21 32 26 26 28")
 	peer := octets(t, "21 40 23 24 25 5E 26 2A 28 29 5F 2B 3A 33 7C 7E")
 	hash := octets(t, "44 EB BA 8D 53 12 B8 D6 11 47 44 11 F5 69 89 AE")
 	nt := octets(t, "82 30 9E CD 8D 70 8B 5E A0 8F AA 39 81 CD 83 54 42 33 11 4A 3D 85 D6 DF")
+	key := octets(t, "8B 7C DC 14 9B 99 3A 1B A1 18 CB 15 3F 56 DC CB") // RFC 3079 section 3.5.3
 	const success = "S=407A5589115FD0D6209F510FE9C04566932CDA56"
 	if got := ntHash([]byte("clientPass")); string(got) != string(hash) {
 		t.Errorf("hash %x, want %x", got, hash)
 	}
-	var response [49]byte
-	copy(response[:], peer)
+	response := make([]byte, 49)
+	copy(response, peer)
 	copy(response[24:], nt)
+	proof := func(name string, response []byte) *ppp.Proof {
+		return &ppp.Proof{Method: ppp.ByMSCHAP2, Name: name, Challenge: ours, Response: response}
+	}
 	for _, secret := range []Secret{Password("clientPass"), NTHash([16]byte(hash))} {
 		s := set(t, User{Name: "User", Secret: secret}, User{Name: `DOMAIN\User`, Secret: secret})
 		for _, name := range []string{"User", `DOMAIN\User`} {
-			if u, got := s.CheckMSCHAPv2(name, ours, response); u == nil || u.Name != name || got != success {
-				t.Errorf("%s: %v, %s, want %s", name, u, got, success)
+			if u, v := s.CheckMSCHAPv2(proof(name, response)); u == nil || u.Name != name || v.Message != success || !bytes.Equal(v.SendKey, key) {
+				t.Errorf("%s: %v, %s, key %x, want %s, %x", name, u, v.Message, v.SendKey, success, key)
 			}
 		}
-		if u, got := s.CheckMSCHAPv2("user", ours, response); u != nil || got != "" {
+		if u, v := s.CheckMSCHAPv2(proof("user", response)); u != nil || v.OK || v.SendKey != nil {
 			t.Error("another is taken for the user")
 		}
 		for i := range response {
-			wrong := response
+			wrong := bytes.Clone(response)
 			wrong[i] ^= 1
-			u, _ := s.CheckMSCHAPv2("User", ours, wrong)
+			u, _ := s.CheckMSCHAPv2(proof("User", wrong))
 			if reserved := i >= 16 && i < 24 || i == 48; (u != nil) != reserved {
 				t.Errorf("octet %d is wrong: taken %v", i, u != nil)
 			}
+		}
+		if u, _ := s.CheckMSCHAPv2(proof("User", response[:48])); u != nil {
+			t.Error("a short response is taken")
 		}
 	}
 }
@@ -141,10 +151,15 @@ func TestDecoy(t *testing.T) {
 	if s.CheckPAP("nobody", s.decoy.plain) != nil {
 		t.Error("nobody is a user")
 	}
-	var response [49]byte
-	nt := challengeResponse(challengeHash(response[:16], make([]byte, 16), "nobody"), s.decoy.nt)
-	copy(response[24:], nt[:])
-	if u, success := s.CheckMSCHAPv2("nobody", [16]byte{}, response); u != nil || success != "" {
+	s.decoy.nt = ntHash([]byte("clientPass"))
+	response := make([]byte, 49)
+	copy(response, octets(t, "21 40 23 24 25 5E 26 2A 28 29 5F 2B 3A 33 7C 7E"))
+	copy(response[24:], octets(t, "82 30 9E CD 8D 70 8B 5E A0 8F AA 39 81 CD 83 54 42 33 11 4A 3D 85 D6 DF"))
+	proof := &ppp.Proof{Method: ppp.ByMSCHAP2, Name: "User", Challenge: octets(t, "5B 5D 7C 7D 7B 3F 2F 3E 3C 2C 60 21 32 26 26 28"), Response: response}
+	if !proof.VerifyHash([16]byte(s.decoy.nt)).OK {
+		t.Fatal("it is no proof by the decoy")
+	}
+	if u, v := s.CheckMSCHAPv2(proof); u != nil || v.OK || v.SendKey != nil {
 		t.Error("nobody is a user")
 	}
 }
