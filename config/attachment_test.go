@@ -109,6 +109,7 @@ n391          = 2
 n392          = 1
 n393          = 3
 asynchronous  = true
+inactive_limit = "5m"
 capture       = "x.pcap"
 [serial.wan2]
 line = "udp:[::1]:1,[::1]:2"
@@ -122,7 +123,7 @@ lmi  = "none"
 		t.Errorf("hubs (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]SerialPort{
-		{Name: "wan1", Line: serial.Config{Network: "unix", Local: "/run/a", Peer: "/run/b"}, Carries: pseudowire.FrameRelay, Capture: "x.pcap",
+		{Name: "wan1", Line: serial.Config{Network: "unix", Local: "/run/a", Peer: "/run/b"}, Carries: pseudowire.FrameRelay, Capture: "x.pcap", InactiveLimit: 5 * time.Minute,
 			FrameRelay: framerelay.Config{Role: framerelay.NNI, Form: framerelay.AnnexD, HeaderLen: 4, T391: 5 * time.Second, T392: 6 * time.Second,
 				N391: 2, N392: 1, N393: 3, Asynchronous: true}},
 		{Name: "wan2", Line: serial.Config{Network: "udp", Local: "[::1]:1", Peer: "[::1]:2"}, FrameRelay: framerelay.Config{Form: framerelay.NoLMI}},

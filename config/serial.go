@@ -20,6 +20,10 @@ type SerialPort struct {
 	NoLMI      bool            // all PVCs are there, and nobody says so
 	Carries    pseudowire.Type // what its sessions are; 0: it has none
 	Capture    string          // the file that all frames go to; empty: none
+
+	// InactiveLimit is how long a circuit of the port may be inactive until its
+	// dynamic session is closed; 0: for ever.
+	InactiveLimit time.Duration
 }
 
 // serials reads the serial ports that have sections.
@@ -56,6 +60,7 @@ func serialFields(s *SerialPort) []keys {
 		{"n392", integerType, number(&q.N392, 1, 10), ""},
 		{"n393", integerType, number(&q.N393, 1, 10), ""},
 		{"asynchronous", booleanType, flag(&q.Asynchronous), ""},
+		{"inactive_limit", textType, duration(&s.InactiveLimit, 0, 365*24*time.Hour), ""},
 		{"capture", textType, text(&s.Capture, fileName), ""},
 	}}}
 }

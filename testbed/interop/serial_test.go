@@ -2,13 +2,21 @@ package interop
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"spanwire/bridge/serial"
+	"spanwire/pseudowire"
+	"spanwire/pseudowire/framerelay"
 )
 
 // TestSerialLines carries whole lines between two sites, of HDLC and of PPP, and wants
@@ -85,4 +93,118 @@ func crosses(from, to *net.UDPConn, want []byte) error {
 		}
 	}
 	return last
+}
+
+// TestInactiveLimit has a PVC be inactive and a line be silent for too long: their
+// sessions are closed with the results 18 of RFC 4591 and 21 of RFC 4349, and opened
+// again once the circuits are active.
+func TestInactiveLimit(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "spanwire")
+	build(t, binary, "spanwire/cmd/spanwire")
+	_, sites := connected(t, 2)
+	const limit = 3 * time.Second
+	lmi := framerelay.Config{Role: framerelay.DTE, Form: framerelay.AnnexA, T391: time.Second, N391: 1, N392: 1, N393: 1}
+	var ces, lines [2]*serial.Line
+	var relays [2]*serial.FrameRelay
+	var active [2]atomic.Bool // the PVC at a site's router
+	for end, s := range sites {
+		s.start(t, binary, fmt.Sprintf("[serial.wan]\nline = \"unix:%[1]s/wan,%[1]s/ce\"\nt392 = \"2s\"\nn392 = 1\nn393 = 1\ninactive_limit = %[2]q\n"+
+			"[serial.line]\nline = \"unix:%[1]s/line,%[1]s/end\"\ninactive_limit = %[2]q\n"+
+			"[tunnel.t]\nmode = %[3]q\nlocal = \"192.0.2.%[4]d\"\npeer = \"192.0.2.%[5]d\"\n"+
+			"[tunnel.t.session.pvc]\npseudowire = \"frame-relay\"\nserial = \"wan\"\ndlci = 100\n"+
+			"[tunnel.t.session.whole]\npseudowire = \"hdlc\"\nserial = \"line\"\n",
+			s.dir, limit, []string{"dial", "accept"}[end], end+1, 2-end))
+	}
+	open := func(cfg serial.Config) *serial.Line {
+		t.Helper()
+		l, err := serial.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go l.Run()
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	// join has routers be at both lines of a site.
+	join := func(end int) {
+		t.Helper()
+		dir := sites[end].dir
+		ces[end] = open(serial.Config{Network: serial.Unix, Local: dir + "/ce", Peer: dir + "/wan"})
+		lines[end] = open(serial.Config{Network: serial.Unix, Local: dir + "/end", Peer: dir + "/line"})
+		var err error
+		if relays[end], err = serial.NewFrameRelay(ces[end], lmi, func(e framerelay.Event) {
+			if e.Kind == framerelay.PVCChanged {
+				active[end].Store(e.Status == framerelay.Active)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := relays[end].Add(100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// await waits until the sessions of the second site are as they should be, and its
+	// router's PVC is, while the lines that are open are not silent.
+	await := func(pvc bool, want ...string) {
+		t.Helper()
+		var got []string
+		for patience := time.Now().Add(patience); !slices.Equal(got, want) || active[1].Load() != pvc; time.Sleep(50 * time.Millisecond) {
+			for _, l := range lines {
+				if l != nil {
+					l.Send([]pseudowire.Frame{pseudowire.NewFrame([]byte{0x8f, 0, 0x80, 0x35, 0, 0, 0, 2}, 0)})
+				}
+			}
+			got = sites[1].calls(t, binary)
+			if time.Now().After(patience) {
+				t.Fatalf("sessions %q, PVC active %v; want %q, %v", got, active[1].Load(), want, pvc)
+			}
+		}
+	}
+	for end := range sites {
+		join(end)
+	}
+	await(true, "established", "established")
+	relays[0].Close()
+	for _, l := range []*serial.Line{ces[0], lines[0]} {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines[0] = nil
+	await(false, "closed by peer: result 18 (PVC has been inactive for an extended period)", "closed by peer: result 21 (HDLC link has been inactive for an extended period)")
+	join(0)
+	await(true, "established", "established")
+	for _, r := range relays {
+		r.Close()
+	}
+}
+
+// calls tells of a site's sessions their states, or why they are not established.
+func (s *site) calls(t *testing.T, binary string) (all []string) {
+	t.Helper()
+	out, err := exec.Command(binary, "status", "--json", "--control", s.socket()).Output()
+	if err != nil {
+		return nil // it is not ready yet
+	}
+	var status struct {
+		Tunnels []struct {
+			Sessions []struct {
+				Call struct {
+					State     string `json:"state"`
+					LastError string `json:"last_error"`
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(out, &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, session := range status.Tunnels[0].Sessions {
+		if session.Call.State == "idle" && session.Call.LastError != "" {
+			all = append(all, session.Call.LastError)
+		} else {
+			all = append(all, session.Call.State)
+		}
+	}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"spanwire/bridge"
 	"spanwire/bridge/serial"
@@ -179,8 +180,37 @@ type line struct{ port *serialPort }
 
 func (l *line) join(session *l2tpv3.Session, tell func(up bool)) {
 	bridge.Patch(l.port.line, session)
-	if tell != nil {
-		tell(true)
+	if tell == nil {
+		return
+	}
+	tell(true)
+	if l.port.cfg.InactiveLimit > 0 {
+		l.port.daemon.work.Go(func() { l.watch(session, tell) })
+	}
+}
+
+// lookEach is how often a line is looked at for what has come from it.
+const lookEach = time.Second
+
+// watch closes the circuit of a line that has been silent for too long, until something
+// comes from it. A line has no other way of telling that it is inactive. RFC 4349
+// section 3.2.
+func (l *line) watch(session *l2tpv3.Session, tell func(up bool)) {
+	d, limit := l.port.daemon, l.port.cfg.InactiveLimit
+	frames, since, closed := l.port.line.Stats().InFrames, time.Now(), false
+	for pause(d.ctx, min(limit, lookEach)) {
+		now := l.port.line.Stats().InFrames
+		switch {
+		case now != frames:
+			frames, since = now, time.Now()
+			if closed {
+				closed = false
+				tell(true)
+			}
+		case !closed && time.Since(since) >= limit:
+			closed = true
+			d.endpoint.CloseCircuit(session, control.Inactive)
+		}
 	}
 }
 
@@ -198,6 +228,8 @@ type pvc struct {
 	session *l2tpv3.Session
 	tell    func(up bool)
 	status  framerelay.Status
+	since   time.Time   // of the status
+	limit   *time.Timer // how long it may be inactive; nil: it is not, or for ever
 }
 
 func (c *pvc) join(session *l2tpv3.Session, tell func(up bool)) {
@@ -210,6 +242,7 @@ func (c *pvc) join(session *l2tpv3.Session, tell func(up bool)) {
 	defer c.mu.Unlock()
 	c.session, c.tell = session, tell
 	tell(c.status == framerelay.Active)
+	c.setLimit()
 }
 
 // carry has the LMI tell the other end of the line whether the far end of the PVC is
@@ -228,6 +261,30 @@ func (c *pvc) changed(s framerelay.Status) {
 	if s == framerelay.Deleted {
 		c.port.daemon.endpoint.CloseCircuit(c.session, control.Deleted)
 	}
+	c.setLimit()
+}
+
+// setLimit begins to wait for the PVC to be active, if it is not and the wait is to have
+// an end.
+func (c *pvc) setLimit() {
+	if c.limit != nil {
+		c.limit.Stop()
+		c.limit = nil
+	}
+	c.since = time.Now()
+	if limit := c.port.cfg.InactiveLimit; limit > 0 && c.status == framerelay.Inactive {
+		c.limit = time.AfterFunc(limit, c.late)
+	}
+}
+
+// late closes the session of a PVC that has been inactive for too long, until it is
+// active. RFC 4591 section 3.2.
+func (c *pvc) late() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status == framerelay.Inactive && time.Since(c.since) >= c.port.cfg.InactiveLimit {
+		c.port.daemon.endpoint.CloseCircuit(c.session, control.Inactive)
+	}
 }
 
 func (c *pvc) show() api.Joined {
@@ -241,4 +298,11 @@ func (c *pvc) show() api.Joined {
 
 func (c *pvc) drops() (none [pseudowire.Drops]uint64) { return none }
 
-func (c *pvc) close() { c.pvc.Close() }
+func (c *pvc) close() {
+	c.mu.Lock()
+	if c.limit != nil {
+		c.limit.Stop()
+	}
+	c.mu.Unlock()
+	c.pvc.Close()
+}
