@@ -3,6 +3,8 @@ package l2tpv3
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"spanwire/l2tpv3/transport"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
+	"spanwire/testbed/relay"
 )
 
 // An end is an endpoint that speaks L2TPv2, over loopback.
@@ -206,5 +209,329 @@ func TestVersion2(t *testing.T) {
 				t.Errorf("the log does not tell the dialogue, or tells the secret")
 			}
 		})
+	}
+}
+
+func frameOf(n int) []pseudowire.Frame {
+	return []pseudowire.Frame{pseudowire.NewFrame(make([]byte, pseudowire.Headroom+n), pseudowire.Headroom)}
+}
+
+// TestSecretsOfVersion2 has the ends of a tunnel not share its secret.
+func TestSecretsOfVersion2(t *testing.T) {
+	one, other := wire.NewSecretV2([]byte("one")), wire.NewSecretV2([]byte("other"))
+	for _, v := range []struct {
+		name     string
+		lac, lns *wire.SecretV2
+		want     string // of what the LAC is told
+	}{
+		{"others", one, other, "wrong challenge response"},
+		{"none at the LNS", one, nil, "no secret here"},
+		{"none at the LAC", nil, one, "no secret here"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			lac, lns := lacAndLNS(free(t, "127.0.0.1"), free(t, "127.0.0.2"))
+			lac.Control.Secret, lns.Control.Secret = v.lac, v.lns
+			a, b := newEnd(t, "lac"), newEnd(t, "lns")
+			b.add(lns)
+			a.add(lac)
+			for range 2 { // it is tried again
+				if down := a.wait(l2tpv2.TunnelDown); !strings.Contains(down.Reason, v.want) || down.Result.Code != wire.StopNotAuthorized {
+					t.Errorf("%+v", down)
+				}
+			}
+			if a.v2Up() || b.v2Up() || b.Glance().Calls != 0 {
+				t.Error("a tunnel is up")
+			}
+			if s := a.Status().Version2[0]; !strings.Contains(s.LastError, v.want) {
+				t.Errorf("last error %q", s.LastError)
+			}
+		})
+	}
+}
+
+// TestManyClients has clients with tunnels to an LNS from one address: by ports of
+// their own, as behind a NAT, and several by one.
+func TestManyClients(t *testing.T) {
+	const hosts, each = 10, 5
+	there := free(t, "127.0.0.2")
+	_, lns := lacAndLNS(netip.MustParseAddrPort("127.0.0.1:0"), there)
+	b := newEnd(t, "lns")
+	b.add(lns)
+	var all []*end
+	for i := range hosts {
+		a := newEnd(t, fmt.Sprint("client", i))
+		here := free(t, "127.0.0.1")
+		for k := range each {
+			lac, _ := lacAndLNS(here, there)
+			lac.Name = fmt.Sprint("isp", k)
+			call := aCall(fmt.Sprint(i, " ", k))
+			lac.Keep = &call
+			a.add(lac)
+		}
+		all = append(all, a)
+	}
+	within(t, "all calls", func() error {
+		if g := b.Glance(); g.Calls != hosts*each || g.Up != hosts*each || g.Tunnels != hosts*each {
+			return fmt.Errorf("%+v", g)
+		}
+		return nil
+	})
+	ports := map[string]*Call{} // the LNS's, by who calls
+	for _, s := range b.Status().Version2[1:] {
+		for _, k := range s.Calls {
+			ports[k.Params.CalledNumber] = k.call
+		}
+	}
+	for i, a := range all {
+		for k := range each {
+			pa, pb := a.wait(l2tpv2.SessionUp).Port, (*Call)(nil)
+			if pb = ports[pa.Params().CalledNumber]; pb == nil {
+				t.Fatalf("client %d, tunnel %d: the LNS has no such call", i, k)
+			}
+			a.carries(pa, b, pb)
+			b.carries(pb, a, pa)
+		}
+	}
+	// Each goes by itself.
+	all[3].Close()
+	within(t, "the rest", func() error {
+		if g := b.Glance(); g.Calls != (hosts-1)*each || g.Up != (hosts-1)*each {
+			return fmt.Errorf("%+v", g)
+		}
+		return nil
+	})
+	c := b.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ways) != hosts-1 || len(c.known) != hosts-1 || len(c.allV2) != (hosts-1)*each || len(c.tunnelsV2) != len(c.allV2) {
+		t.Errorf("%d ways, %d sources, %d and %d tunnels are left", len(c.ways), len(c.known), len(c.allV2), len(c.tunnelsV2))
+	}
+}
+
+// TestPeerOfVersion2Moves gives a peer another port in the middle of it, as a NAT does
+// that has forgotten.
+func TestPeerOfVersion2Moves(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	here, there, portNAT := free(t, "127.0.0.1"), free(t, "127.0.0.1"), free(t, "127.0.0.1")
+	nat := func() *relay.Relay {
+		t.Helper()
+		r, err := relay.New(portNAT, netip.AddrPortFrom(loopback, 0), here, there, relay.Impairment{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := nat()
+	lac, lns := lacAndLNS(here, there)
+	lac.Peer.Port, lac.Control.Hello = portNAT.Port(), 50*time.Millisecond
+	a, b := newEnd(t, "lac"), newEnd(t, "lns")
+	b.add(lns)
+	a.add(lac)
+	pa, pb := a.wait(l2tpv2.SessionUp).Port, b.wait(l2tpv2.SessionUp).Port
+	a.carries(pa, b, pb)
+	former := pb.PeerAddress()
+	r.Close()
+	r = nat()
+	defer r.Close()
+	moved := b.wait(l2tpv2.TunnelMoved)
+	if moved.Address.Peer == former || pb.PeerAddress() != moved.Address.Peer {
+		t.Errorf("from %v to %v, %v", former, moved.Address.Peer, pb.PeerAddress())
+	}
+	a.carries(pa, b, pb)
+	b.carries(pb, a, pa)
+	c := b.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ways) != 1 || len(c.known) != 1 {
+		t.Errorf("%v, %v", c.ways, c.known)
+	}
+}
+
+// TestRestart has each side be gone without a word, and begin anew.
+func TestRestart(t *testing.T) {
+	lac, lns := lacAndLNS(free(t, "127.0.0.1"), free(t, "127.0.0.2"))
+	for _, c := range []*l2tpv2.TunnelConfig{&lac.Control, &lns.Control} {
+		c.Hello, c.Retries = 100*time.Millisecond, 10
+	}
+	a, b := newEnd(t, "lac"), newEnd(t, "lns")
+	b.add(lns)
+	a.add(lac)
+	a.wait(l2tpv2.SessionUp)
+	pb := b.wait(l2tpv2.SessionUp).Port
+	die := func(e *end) {
+		e.stop() // nothing is sent any more
+		e.Close()
+	}
+	die(a)
+	a = newEnd(t, "lac")
+	a.add(lac)
+	pa := a.wait(l2tpv2.SessionUp).Port
+	var another *Call
+	within(t, "the former tunnel gone, and another there", func() error {
+		if pb.Up() || b.Glance().Calls != 1 {
+			return fmt.Errorf("%+v", b.Glance())
+		}
+		another = b.one()
+		return nil
+	})
+	a.carries(pa, b, another)
+	die(b)
+	b = newEnd(t, "lns")
+	b.add(lns)
+	if down := a.wait(l2tpv2.TunnelDown); down.Reason != "the peer does not answer any more" || pa.Up() {
+		t.Errorf("%+v", down)
+	}
+	a.carries(a.wait(l2tpv2.SessionUp).Port, b, b.wait(l2tpv2.SessionUp).Port)
+}
+
+// TestAddressesOfAName has a peer's name stand for two addresses, of which the first is
+// dead.
+func TestAddressesOfAName(t *testing.T) {
+	here, there := free(t, "127.0.0.1"), free(t, "127.0.0.32")
+	lac, lns := lacAndLNS(here, there)
+	lac.Peer = Host{Name: "no-such-host.invalid", Port: there.Port()}
+	a, b := newEnd(t, "lac"), newEnd(t, "lns")
+	b.add(lns)
+	a.add(lac)
+	within(t, "the name not resolved", func() error {
+		if s := a.Status().Version2[0]; s.State != Resolving || s.LastError == "" || s.PeerName != lac.Peer.Name {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	dead := netip.MustParseAddr("127.0.0.31")
+	v := a.channel.configsV2["isp"]
+	if err := v.bind(a.Endpoint, []netip.Addr{dead, there.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	a.wait(l2tpv2.SessionUp)
+	if s := a.Status().Version2[0]; !s.Up() || s.Peer != there || s.LastError != "" || s.PathMTU == 0 || len(s.Calls) != 1 || s.Control.Ups != 1 {
+		t.Errorf("%+v", s)
+	}
+	v.enter(a.Endpoint, Resolving, fmt.Errorf("lookup: no such host"))
+	if s := a.Status().Version2[0]; !s.Up() {
+		t.Errorf("after a lookup in vain: %+v", s)
+	}
+
+	// By a name that resolves.
+	lac, lns = lacAndLNS(free(t, "127.0.0.1"), free(t, "127.0.0.1"))
+	lac.Peer = Host{Name: "localhost", Port: lns.Socket.Local.Port()}
+	a, b = newEnd(t, "lac"), newEnd(t, "lns")
+	b.add(lns)
+	a.add(lac)
+	a.wait(l2tpv2.SessionUp)
+}
+
+// TestHeard has a tunnel whose data comes be sent no HELLO.
+//
+// RFC 2661 section 6.5: "The sending of HELLO messages and the policy for sending them
+// are left up to the implementation."
+func TestHeard(t *testing.T) {
+	a, b, pa, pb := callUp(t, nil)
+	before := time.Now()
+	a.carries(pa, b, pb)
+	c := b.channel
+	c.mu.Lock()
+	c.attendV2(pb.tunnel)
+	heard := c.node.Status()[0].Tunnels[0].Heard
+	c.mu.Unlock()
+	if heard.Before(before) {
+		t.Errorf("the peer was last heard %v ago", time.Since(heard))
+	}
+	if s := b.Status().Version2[1]; s.LastReceived.Before(before) || s.Calls[0].Stats.RxPackets == 0 || s.Calls[0].MTU == 0 || s.Calls[0].Params.CalledNumber != "555" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestHostileVersion2 sends what is no message of a peer's, and wants nothing answered.
+func TestHostileVersion2(t *testing.T) {
+	a, b, pa, pb := callUp(t, nil)
+	at := b.Status().Version2[1].Local
+	stranger, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.3:0")), net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	q := pb.Params()
+	sccrq := wire.AppendControlV2(nil, wire.ControlHeaderV2{}, wire.AppendBodyV2(nil, &wire.SCCRQV2{
+		PeerV2: wire.PeerV2{Protocol: wire.ProtocolV2, HostName: "x", Framing: 3, TunnelID: 1}}, &wire.EncodingV2{}))
+	stop := wire.AppendControlV2(nil, wire.ControlHeaderV2{TunnelID: q.TunnelID, Ns: 1, Nr: 1}, wire.AppendBodyV2(nil, &wire.StopCCNV2{TunnelID: 1, Result: wire.Result{Code: 1}}, &wire.EncodingV2{}))
+	data := wire.AppendDataHeaderV2(nil, wire.DataHeaderV2{TunnelID: q.TunnelID, SessionID: q.SessionID}, 0)
+	all := [][]byte{sccrq, stop, append(data, "\xff\x03\xc0\x21"...)}
+	for _, b := range all[:2] {
+		for n := range len(b) {
+			all = append(all, b[:n])
+			changed := slices.Clone(b)
+			changed[n] ^= 0xff
+			all = append(all, changed)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		x := make([]byte, random.IntN(200))
+		for i := range x {
+			x[i] = byte(random.Uint32())
+		}
+		if len(x) > 1 && random.IntN(2) == 0 {
+			x[0], x[1] = x[0]|0xc8, 2
+		}
+		all = append(all, x)
+	}
+	for _, x := range all {
+		stranger.Write(x)
+		time.Sleep(20 * time.Microsecond)
+	}
+	stranger.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := stranger.Read(make([]byte, 1500)); err == nil {
+		t.Errorf("%d octets were answered", n)
+	}
+	received := pb.Stats()
+	if received.RxPackets != 0 || received.Drops[pseudowire.DropSource] == 0 || !pb.Up() {
+		t.Errorf("%+v, up %v", received, pb.Up())
+	}
+	if n := b.Status().RefusedV2; n[l2tpv2.DropNoTunnel].Count == 0 || n[l2tpv2.DropSource].Count == 0 || n[l2tpv2.DropHeader].Count == 0 {
+		t.Errorf("%+v", n)
+	}
+	a.carries(pa, b, pb)
+}
+
+// TestAddVersion2Refuses adds what cannot be.
+func TestAddVersion2Refuses(t *testing.T) {
+	here, there := free(t, "127.0.0.1"), free(t, "127.0.0.2")
+	lac, lns := lacAndLNS(here, there)
+	e := newEnd(t, "lac")
+	over := lac
+	over.Socket.Encap = wire.IP
+	if err := e.AddVersion2(over); err == nil {
+		t.Error("L2TPv2 over IP")
+	}
+	long := lac
+	call := aCall("1")
+	call.Connected.LCPWant = make([]byte, 2000)
+	long.Keep = &call
+	if err := e.AddVersion2(long); err == nil {
+		t.Error("a call that fits into no message")
+	}
+	lns.Keep = &call
+	if err := e.AddVersion2(lns); err == nil {
+		t.Error("a call to peers that ask")
+	}
+	e.add(lac)
+	if err := e.AddVersion2(lac); err == nil {
+		t.Error("a name twice")
+	}
+	dial3, dial2, _, _ := autoEnds(here, there)
+	if _, err := e.AddAuto(dial3, dial2); err == nil {
+		t.Error("a name twice")
+	}
+	dial3.Name = "other"
+	if _, err := e.AddDynamic(dial3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.AddAuto(dial3, dial2); err == nil {
+		t.Error("a name twice")
+	}
+	if _, err := e.Indicate("other", call); err == nil || e.channel.configsV2["other"] != nil {
+		t.Error("half of what was refused is there")
 	}
 }

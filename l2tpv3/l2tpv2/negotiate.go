@@ -80,9 +80,10 @@ func (n *Node) Withdraw(now time.Time, name string) {
 	}
 }
 
-// Dial has one that is Offered dial once, for L2TPv2 alone.
+// Dial has one that is Offered dial once, for L2TPv2 alone, and forgets an Offer that
+// was not answered.
 func (n *Node) Dial(now time.Time, name string) {
-	n.now = now
+	n.Withdraw(now, name)
 	if p := n.peers[name]; p != nil && p.mayDial() {
 		p.redialAt = now
 		p.arrange()
