@@ -637,6 +637,40 @@ func TestLateAfterASilence(t *testing.T) {
 	e.wantFate(t, "the same", from(peerV2, messageV2(&lns, ns(7), frame)), nil, pseudowire.DropSequence)
 }
 
+// TestAnotherSocketBeginsAnew moves a session to another socket and back: what comes over
+// it begins where it begins, and what its former reader still has in hand is dropped.
+func TestAnotherSocketBeginsAnew(t *testing.T) {
+	e := newEndV2(t, "127.0.0.1:0", lns)
+	other := bareEnd(t, "127.0.0.1:0")
+	frame := []byte{0xff, 3}
+	receivers := map[*transport.Conn]*Receiver{e.conn: e.receiver, other.conn: e.plane.NewReceiver(other.conn).(*Receiver)}
+	first := uint16(40000)
+	for _, conn := range []*transport.Conn{e.conn, other.conn, e.conn, other.conn} {
+		path, err := conn.NewPath(transport.PathConfig{Peer: peerV2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.v2.SetPath(conn, path)
+		e.receiver = receivers[conn]
+		for n := first; n < first+3; n++ {
+			e.wantFate(t, fmt.Sprint(n), from(peerV2, messageV2(&lns, ns(n), frame)), frame, 0)
+		}
+		e.wantFate(t, "the same again", from(peerV2, messageV2(&lns, ns(first), frame)), nil, pseudowire.DropSequence)
+		for c, r := range receivers { // which have passed the check of the source just before
+			if c == conn {
+				continue
+			}
+			if why := r.sequence(&e.v2.Link, pseudowire.NewFrame(frame, 0), uint32(first)+3); why != pseudowire.DropSource {
+				t.Errorf("what came over the former socket: %v", why)
+			}
+		}
+		first -= 10000 // it is older each time
+	}
+	if s := e.v2.Stats(); s.RxLost != 0 || s.RxOOSPackets != 4 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestNumbersComeAndGo mixes messages with and without numbers: the latter are no part of
 // the sequence.
 func TestNumbersComeAndGo(t *testing.T) {
