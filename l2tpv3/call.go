@@ -34,6 +34,7 @@ type Call struct {
 	closed   bool             // the Link is
 	sequence bool             // of the Link
 	deliver  func([]pseudowire.Frame) int
+	early    []pseudowire.Frame // that came before there was a deliver
 	mtu      int
 	notify   func(mtu int)
 
@@ -130,14 +131,45 @@ func (p *Call) Send(frames []pseudowire.Frame) int {
 }
 
 // Attach says where frames from the peer go, see dataplane.Link. What is handed them
-// may end calls.
+// may end calls. The first time it is handed those that came before, too.
 func (p *Call) Attach(deliver func([]pseudowire.Frame) int) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.deliver = deliver
+	early := p.early
+	p.deliver, p.early = deliver, nil
 	if p.link != nil {
 		p.link.Attach(deliver)
 	}
+	p.mu.Unlock()
+	if len(early) > 0 && deliver != nil {
+		deliver(early)
+	}
+}
+
+// What is kept of frames that come before somebody is attached.
+const (
+	mostEarly   = 4
+	earlyOctets = 1600 // of each
+)
+
+// hold keeps the first frames until somebody is attached: a peer's first request comes
+// right behind the ICCN, before its owner knows of the call, and would be repeated after
+// seconds alone.
+func (p *Call) hold(frames []pseudowire.Frame) int {
+	p.mu.Lock()
+	if deliver := p.deliver; deliver != nil {
+		p.mu.Unlock()
+		return deliver(frames)
+	}
+	defer p.mu.Unlock()
+	n := 0
+	for _, f := range frames {
+		if len(p.early) < mostEarly && f.Len() <= earlyOctets {
+			b := append(make([]byte, pseudowire.Headroom, pseudowire.Headroom+f.Len()), f.Bytes()...)
+			p.early = append(p.early, pseudowire.NewFrame(b, pseudowire.Headroom))
+			n++
+		}
+	}
+	return n
 }
 
 // NotifyMTU has notify called with the octets of the longest PPP packet, without its
@@ -221,6 +253,9 @@ func (p *Call) open(l dataplane.LinkV2) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.Attach(p.deliver)
+	if p.deliver == nil {
+		l.Attach(p.hold)
+	}
 	p.link, p.closed, p.sequence = l, false, p.params.Sequence
 }
 
@@ -236,6 +271,7 @@ func (p *Call) stop() dataplane.LinkV2 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sending.Store(nil)
+	p.early = nil
 	if p.closed {
 		return nil
 	}

@@ -176,8 +176,8 @@ func (c *Client) Open(port Port, call Call, closed func(Closed)) (*ClientLink, e
 	}
 	c.current = l
 	c.mu.Unlock()
-	port.Attach(l.deliver)
 	l.tell(func(now time.Time) { l.ppp.Open(now) })
+	port.Attach(l.deliver) // now that the machine takes what has come already
 	return l, nil
 }
 

@@ -120,7 +120,6 @@ func (l *Link) open(port Port) error {
 		s.release(l, g)
 		return err
 	}
-	port.Attach(l.deliver)
 	l.tell(func(now time.Time) {
 		if l.call.Proxy != nil {
 			l.ppp.OpenProxy(now, *l.call.Proxy)
@@ -129,6 +128,7 @@ func (l *Link) open(port Port) error {
 		}
 		l.ppp.Open(now)
 	})
+	port.Attach(l.deliver) // now that the machine takes what has come already
 	return nil
 }
 
