@@ -392,6 +392,11 @@ func TestWarnings(t *testing.T) {
 			":13: " + office + "send_cookie: found 4" + guess,
 			":13: " + office + "send_cookie: the same as receive_cookie, want another: who learns one knows both",
 		}},
+		{strings.Replace(good, `tap             = "office0"`, `tap             = "office0"`+"\npseudowire = \"vlan\"", 1), 0o600, []string{
+			":16: " + office + `pseudowire: found "vlan", want vlan or peer_vlan with it: frames pass with whatever tags they have, or none`,
+		}},
+		{strings.Replace(good, `tap             = "office0"`, `tap             = "office0"`+"\npseudowire = \"vlan\"\npeer_vlan = 7", 1), 0o600, nil},
+		{strings.Replace(good, `tap             = "office0"`, `tap             = "office0"`+"\npseudowire = \"vlan\"\nvlans = \"10\"", 1), 0o600, nil},
 		{none, 0o644, []string{
 			":12: " + office + "receive_cookie: found 0" + guess,
 			":13: " + office + "send_cookie: found 0" + guess,

@@ -541,6 +541,9 @@ func (p *parser) segment(in named, s *Session, d *tags, wrong map[string]bool) {
 			return
 		}
 	}
+	if e := &s.Ethernet; d.travels && len(e.Segment)+len(e.Wire) == 0 && e.VLANs == nil && !wrong["vlan"] && !wrong["vlans"] && !wrong["peer_vlan"] {
+		p.warn(join(in.path, "pseudowire"), `found %q, want vlan or peer_vlan with it: frames pass with whatever tags they have, or none`, s.Params.Pseudowire)
+	}
 	switch s.Kind {
 	case Serial:
 		p.serialPort(in, s, wrong)
