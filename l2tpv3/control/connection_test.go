@@ -798,7 +798,7 @@ func TestTemplate(t *testing.T) {
 		t.Errorf("%d tunnels after removal: %v", got, s.Status())
 	}
 	s.after(10 * time.Minute)
-	if len(s.conns)+len(s.circuits)+len(s.requests)+len(s.timers)+len(s.hosts) != 0 {
+	if len(s.conns)+len(s.circuits)+len(s.requests)+len(s.timers)+len(s.sources.Hosts) != 0 {
 		t.Error("something is left")
 	}
 }
@@ -1332,8 +1332,8 @@ func TestNetworks(t *testing.T) {
 		s.dropped(DropNoTunnel, 1)
 	}
 	s.Bind(s.now, "any", Binding{})
-	if len(s.hosts)+len(s.nets) != 0 {
-		t.Errorf("%v, %v", s.hosts, s.nets)
+	if len(s.sources.Hosts)+len(s.sources.Nets) != 0 {
+		t.Errorf("%v, %v", s.sources.Hosts, s.sources.Nets)
 	}
 }
 

@@ -3,7 +3,6 @@ package control
 import (
 	"encoding/binary"
 	"hash/fnv"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -19,8 +18,7 @@ type LCCE struct {
 
 	tunnels  map[string]*tunnel
 	circuits map[string]*circuit
-	hosts    map[netip.Addr][]*tunnel // by where their SCCRQs come from
-	nets     []*tunnel                // of whole networks
+	sources  machine.Sources[*tunnel] // of SCCRQs
 	order    int
 
 	conns     map[uint32]*conn // by our Control Connection ID
@@ -55,7 +53,6 @@ func New(cfg Config) *LCCE {
 		cfg:      cfg,
 		tunnels:  make(map[string]*tunnel),
 		circuits: make(map[string]*circuit),
-		hosts:    make(map[netip.Addr][]*tunnel),
 		conns:    make(map[uint32]*conn),
 		requests: make(map[requestKey]*conn),
 		sessions: make(map[uint32]*session),
@@ -90,50 +87,11 @@ func (l *LCCE) serialNumber() uint32 {
 	return l.serial
 }
 
-// index notes where a tunnel's SCCRQs may come from.
-func (l *LCCE) index(t *tunnel) {
-	for _, p := range t.binding.Peers {
-		if p.IsSingleIP() {
-			l.hosts[p.Addr()] = insert(l.hosts[p.Addr()], t)
-		} else if !slices.Contains(l.nets, t) {
-			l.nets = insert(l.nets, t)
-		}
-	}
-}
-
-// insert keeps tunnels in the order in which they were added.
-func insert(all []*tunnel, t *tunnel) []*tunnel {
-	i, found := slices.BinarySearchFunc(all, t.order, func(o *tunnel, order int) int { return o.order - order })
-	if found {
-		return all
-	}
-	return slices.Insert(all, i, t)
-}
-
-func (l *LCCE) unindex(t *tunnel) {
-	same := func(o *tunnel) bool { return o == t }
-	for _, p := range t.binding.Peers {
-		if rest := slices.DeleteFunc(l.hosts[p.Addr()], same); len(rest) > 0 {
-			l.hosts[p.Addr()] = rest
-		} else {
-			delete(l.hosts, p.Addr())
-		}
-	}
-	l.nets = slices.DeleteFunc(l.nets, same)
-}
-
 // candidates yields the tunnels that a source may belong to: those of the address
 // before those of its network.
 func (l *LCCE) candidates(at Address, yield func(*tunnel) bool) {
-	from := at.Peer.Addr().WithZone("") // a Prefix has no zone
-	for _, t := range l.hosts[from] {
+	for t := range l.sources.Of(at.Peer.Addr().WithZone("")) {
 		if t.via(at.Via) && !yield(t) {
-			return
-		}
-	}
-	for _, t := range l.nets {
-		within := slices.ContainsFunc(t.binding.Peers, func(p netip.Prefix) bool { return p.Contains(from) })
-		if within && t.via(at.Via) && !yield(t) {
 			return
 		}
 	}

@@ -173,7 +173,7 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 	if t == nil {
 		return
 	}
-	l.unindex(t)
+	l.sources.Remove(t)
 	former := t.binding.At
 	t.binding = b
 	if former.Peer.IsValid() && slices.Contains(b.Others, former) {
@@ -182,7 +182,7 @@ func (l *LCCE) Bind(now time.Time, name string, b Binding) {
 		}
 	}
 	b.At = t.binding.At
-	l.index(t)
+	l.sources.Add(t)
 	if !t.cfg.Dial || t.down || b.At == former || !b.At.Peer.IsValid() {
 		return
 	}
@@ -202,6 +202,12 @@ func (b *Binding) turn() {
 		b.At, b.Others = b.Others[0], append(b.Others[1:len(b.Others):len(b.Others)], b.At)
 	}
 }
+
+// Prefixes implements machine.Source.
+func (t *tunnel) Prefixes() []netip.Prefix { return t.binding.Peers }
+
+// Order implements machine.Source.
+func (t *tunnel) Order() int { return t.order }
 
 // via reports whether the tunnel's SCCRQs may come through a socket.
 func (t *tunnel) via(via int) bool {
@@ -348,7 +354,7 @@ func (t *tunnel) remove() {
 	}
 	t.circuits = nil
 	l.timers.Set(&t.timer, time.Time{})
-	l.unindex(t)
+	l.sources.Remove(t)
 	delete(l.tunnels, t.cfg.Name)
 	if p := l.tunnels[t.template]; p != nil {
 		for key, i := range p.instances {

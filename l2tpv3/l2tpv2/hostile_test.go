@@ -351,7 +351,7 @@ func TestNotes(t *testing.T) {
 			b[0], b[1], b[6], b[7] = 0x20, 1, byte(i>>8), byte(i)
 			s.at.Peer = netip.AddrPortFrom(netip.AddrFrom16(b), uint16(i))
 		}
-		s.nets[0].binding.Peers = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+		s.sources.Nets[0].binding.Peers = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 		s.send(0, &wire.SCCRQV2{PeerV2: s.peer})
 		s.ns, s.nr, s.sent = 0, 0, nil
 	}

@@ -17,10 +17,9 @@ import (
 type Node struct {
 	cfg Config
 
-	peers map[string]*peer
-	hosts map[netip.Addr][]*peer // by where their SCCRQs come from
-	nets  []*peer                // of whole networks
-	order int
+	peers   map[string]*peer
+	sources machine.Sources[*peer] // of SCCRQs
+	order   int
 
 	conns     map[uint16]*conn // by our Tunnel ID
 	names     map[string]*conn // of those that are established, or dialled
@@ -54,7 +53,6 @@ func New(cfg Config) *Node {
 	n := &Node{
 		cfg:      cfg,
 		peers:    make(map[string]*peer),
-		hosts:    make(map[netip.Addr][]*peer),
 		conns:    make(map[uint16]*conn),
 		names:    make(map[string]*conn),
 		requests: make(map[requestKey]*conn),
@@ -200,50 +198,11 @@ func (n *Node) request(now time.Time, at Address, h wire.ControlHeaderV2, messag
 // tooMany is the result where there are as many tunnels as there may be.
 var tooMany = wire.Result{Code: wire.StopError, Error: wire.ErrorResources, Message: "too many tunnels"}
 
-// index notes where a peer's SCCRQs may come from.
-func (n *Node) index(p *peer) {
-	for _, prefix := range p.binding.Peers {
-		if prefix.IsSingleIP() {
-			n.hosts[prefix.Addr()] = insert(n.hosts[prefix.Addr()], p)
-		} else if !slices.Contains(n.nets, p) {
-			n.nets = insert(n.nets, p)
-		}
-	}
-}
-
-// insert keeps peers in the order in which they were added.
-func insert(all []*peer, p *peer) []*peer {
-	i, found := slices.BinarySearchFunc(all, p.order, func(o *peer, order int) int { return o.order - order })
-	if found {
-		return all
-	}
-	return slices.Insert(all, i, p)
-}
-
-func (n *Node) unindex(p *peer) {
-	same := func(o *peer) bool { return o == p }
-	for _, prefix := range p.binding.Peers {
-		if rest := slices.DeleteFunc(n.hosts[prefix.Addr()], same); len(rest) > 0 {
-			n.hosts[prefix.Addr()] = rest
-		} else {
-			delete(n.hosts, prefix.Addr())
-		}
-	}
-	n.nets = slices.DeleteFunc(n.nets, same)
-}
-
 // candidates yields those to whom a source may belong: those of the address before
 // those of its network.
 func (n *Node) candidates(at Address, yield func(*peer) bool) {
-	from := at.Peer.Addr().Unmap().WithZone("") // a Prefix has no zone
-	for _, p := range n.hosts[from] {
+	for p := range n.sources.Of(at.Peer.Addr().Unmap().WithZone("")) {
 		if p.via(at.Via) && !yield(p) {
-			return
-		}
-	}
-	for _, p := range n.nets {
-		within := slices.ContainsFunc(p.binding.Peers, func(prefix netip.Prefix) bool { return prefix.Contains(from) })
-		if within && p.via(at.Via) && !yield(p) {
 			return
 		}
 	}

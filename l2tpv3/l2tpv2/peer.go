@@ -2,6 +2,7 @@ package l2tpv2
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ func (n *Node) Bind(now time.Time, name string, b Binding) {
 	if p == nil {
 		return
 	}
-	n.unindex(p)
+	n.sources.Remove(p)
 	former := p.binding.At
 	p.binding = b
 	if former.Peer.IsValid() && slices.Contains(b.Others, former) {
@@ -63,7 +64,7 @@ func (n *Node) Bind(now time.Time, name string, b Binding) {
 			p.binding.turn()
 		}
 	}
-	n.index(p)
+	n.sources.Add(p)
 	if p.binding.At == former {
 		return
 	}
@@ -97,6 +98,12 @@ func (b *Binding) turn() {
 		b.At, b.Others = b.Others[0], append(b.Others[1:len(b.Others):len(b.Others)], b.At)
 	}
 }
+
+// Prefixes implements machine.Source.
+func (p *peer) Prefixes() []netip.Prefix { return p.binding.Peers }
+
+// Order implements machine.Source.
+func (p *peer) Order() int { return p.order }
 
 // via reports whether the peer's SCCRQs may come through a socket.
 func (p *peer) via(via int) bool {
@@ -243,7 +250,7 @@ func (n *Node) Remove(now time.Time, name string) {
 	if p := n.peers[name]; p != nil {
 		p.down = true
 		p.shut(now, wire.Result{Code: wire.StopGeneral, Message: "removed from the configuration"})
-		n.unindex(p)
+		n.sources.Remove(p)
 		n.timers.Set(&p.timer, time.Time{})
 		delete(n.peers, name)
 	}

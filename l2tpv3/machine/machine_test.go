@@ -300,3 +300,65 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("%d and %d are left", len(o.Replies), len(o.Ready))
 	}
 }
+
+// A site has its messages come from some addresses.
+type site struct {
+	order    int
+	prefixes []netip.Prefix
+}
+
+func (s *site) Prefixes() []netip.Prefix { return s.prefixes }
+func (s *site) Order() int               { return s.order }
+
+// TestSources compares sources with a look at all of them, one after the other.
+func TestSources(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	var choice []netip.Prefix
+	for _, p := range []string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.0/24", "0.0.0.0/0", "2001:db8::1/128", "2001:db8::/32"} {
+		choice = append(choice, netip.MustParsePrefix(p))
+	}
+	var s Sources[*site]
+	sites := make([]*site, 6)
+	for i := range sites {
+		sites[i] = &site{order: i}
+	}
+	for range 5000 {
+		x := sites[random.IntN(len(sites))]
+		s.Remove(x)
+		x.prefixes = nil
+		for range random.IntN(4) {
+			x.prefixes = append(x.prefixes, choice[random.IntN(len(choice))])
+		}
+		s.Add(x)
+		for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.9", "198.51.100.1", "2001:db8::1", "2001:db8::9", "2001:db9::1"} {
+			from := netip.MustParseAddr(a)
+			var hosts, nets, got []int
+			for _, x := range sites {
+				if slices.Contains(x.prefixes, netip.PrefixFrom(from, from.BitLen())) {
+					hosts = append(hosts, x.order)
+				}
+				// One that is a host too is found as both.
+				if slices.ContainsFunc(x.prefixes, func(p netip.Prefix) bool { return !p.IsSingleIP() }) &&
+					slices.ContainsFunc(x.prefixes, func(p netip.Prefix) bool { return p.Contains(from) }) {
+					nets = append(nets, x.order)
+				}
+			}
+			for x := range s.Of(from) {
+				got = append(got, x.order)
+			}
+			if want := append(hosts, nets...); !slices.Equal(got, want) {
+				t.Fatalf("%v: %v, want %v", from, got, want)
+			}
+		}
+	}
+	for x := range s.Of(netip.MustParseAddr("192.0.2.1")) {
+		_ = x
+		break // and no more is yielded
+	}
+	for _, x := range sites {
+		s.Remove(x)
+	}
+	if len(s.Hosts)+len(s.Nets) != 0 {
+		t.Errorf("%d hosts and %d networks are left", len(s.Hosts), len(s.Nets))
+	}
+}
