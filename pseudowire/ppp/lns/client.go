@@ -150,6 +150,13 @@ func (c *Client) Name() string { return c.device.Name() }
 // not while the Client is not closed.
 func (c *Client) Failed() <-chan error { return c.ran }
 
+// Link returns the link that there is; nil: none.
+func (c *Client) Link() *ClientLink {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
+}
+
 // Drops returns the packets that went nowhere.
 func (c *Client) Drops() Drops { return c.drops.read() }
 
@@ -162,7 +169,7 @@ func (c *Client) Open(port Port, call Call, closed func(Closed)) (*ClientLink, e
 	l.timer.due = l.due
 	l.happened = l.take
 	l.deadline = func() time.Time { return l.solicit }
-	l.mtu.Store(int32(c.cfg.MTU))
+	l.agree(c.cfg.MTU)
 	l.opened = time.Now()
 	l.id = newSessionID()
 	var err error
@@ -317,6 +324,22 @@ func (l *ClientLink) ask(now time.Time) {
 // some seconds, the owner.
 func (l *ClientLink) Disconnect() { l.tell(func(now time.Time) { l.ppp.Close(now) }) }
 
+// Fit has the link send packets of mtu octets at most, which is what the path carries.
+func (l *ClientLink) Fit(mtu int) {
+	l.tell(func(time.Time) {
+		l.fits = mtu
+		l.agree(l.agreed)
+		l.setMTU()
+	})
+}
+
+// setMTU has the TUN take no packet that the link does not, as far as the kernel leaves
+// it IPv6.
+func (l *ClientLink) setMTU() {
+	c, mtu := l.client, max(int(l.mtu.Load()), MinMTU)
+	c.later("MTU", func() error { return c.host.setMTU(mtu) })
+}
+
 // Close ends the link at once, without a word to the peer: its port is gone. The owner
 // is not told.
 func (l *ClientLink) Close() {
@@ -329,9 +352,8 @@ func (l *ClientLink) take(now time.Time, e ppp.Event) {
 	case ppp.LCPUp:
 		s := l.ppp.Status()
 		l.method = s.Proof
-		mtu := min(s.PeerMRU, l.client.cfg.MTU)
-		l.mtu.Store(int32(mtu))
-		l.client.later("MTU", func() error { return l.client.host.setMTU(mtu) })
+		l.agree(min(s.PeerMRU, l.client.cfg.MTU))
+		l.setMTU()
 	case ppp.IPv4Up:
 		l.ipv4Up(now, e)
 	case ppp.IPv4Down:

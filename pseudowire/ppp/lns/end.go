@@ -43,6 +43,8 @@ type end struct {
 	deadline func() time.Time
 
 	mu       sync.Mutex
+	agreed   int      // with the peer, the MTU
+	fits     int      // the MTU that the path carries; 0: not known
 	out      [][]byte // frames to be sent, behind their headroom
 	after    []func() // to be called when mu is not held
 	flushing bool     // somebody does
@@ -112,6 +114,16 @@ func (e *end) unlock() {
 	}
 	e.flushing = false
 	e.mu.Unlock()
+}
+
+// agree has the link send no larger packets than were agreed on, and than the path
+// carries. mu is held, or nobody else has the link.
+func (e *end) agree(mtu int) {
+	e.agreed = mtu
+	if e.fits > 0 {
+		mtu = min(mtu, max(e.fits, ppp.MinMRU))
+	}
+	e.mtu.Store(int32(mtu))
 }
 
 // receive takes a frame that is no packet, or not one that may pass now.

@@ -101,7 +101,7 @@ func (l *Link) open(port Port) error {
 	l.port, l.clock = port, s.clock
 	l.timer.due = l.due
 	l.happened, l.deadline = l.take, l.wanted
-	l.mtu.Store(int32(s.cfg.MTU))
+	l.agree(s.cfg.MTU)
 	l.opened = now
 	if l.id = newSessionID(); s.cfg.RADIUS != nil {
 		l.id = s.cfg.RADIUS.NewSessionID()
@@ -258,13 +258,34 @@ func (l *Link) Disconnect(cause radius.Cause) {
 	l.tell(func(now time.Time) { l.terminate(now, cause, "") })
 }
 
+// Fit has the link send packets of mtu octets at most, which is what the path carries.
+func (l *Link) Fit(mtu int) {
+	l.tell(func(time.Time) {
+		l.fits = mtu
+		l.agree(l.agreed)
+	})
+}
+
 // Close ends the link at once, without a word to the peer: its port is gone. The owner
-// is not told.
+// is not told. The cause is that of a link that had not begun to end.
 func (l *Link) Close(cause radius.Cause) {
 	l.tell(func(now time.Time) {
-		l.cause = cause
+		if r := l.ppp.Status().Reason; r != ppp.NotClosed {
+			l.finish(now, l.why(r, ""))
+			return
+		}
 		l.finish(now, Closed{Cause: cause, Text: "session closed"})
 	})
+}
+
+// why returns why the link ends.
+func (l *Link) why(r ppp.Reason, message string) Closed {
+	c := Closed{Cause: causeOf(r), Reason: r, Message: message, Text: l.text}
+	if r == ppp.ByUs && l.cause != 0 {
+		c.Cause = l.cause
+	}
+	c.Disconnect = disconnect(r, c.Cause, l.method)
+	return c
 }
 
 // take takes an event of the machine. mu is held.
@@ -272,7 +293,7 @@ func (l *Link) take(now time.Time, e ppp.Event) {
 	switch e.Kind {
 	case ppp.LCPUp:
 		s := l.ppp.Status()
-		l.mtu.Store(int32(min(s.PeerMRU, l.server.cfg.MTU)))
+		l.agree(min(s.PeerMRU, l.server.cfg.MTU))
 		l.method = s.Method
 	case ppp.LCPDown:
 		l.serial, l.state = 0, radius.State{}
@@ -293,11 +314,7 @@ func (l *Link) take(now time.Time, e ppp.Event) {
 		l.ipv6Down()
 		l.changed()
 	case ppp.LinkClosed:
-		c := Closed{Cause: causeOf(e.Reason), Reason: e.Reason, Message: e.Message, Text: l.text}
-		if e.Reason == ppp.ByUs && l.cause != 0 {
-			c.Cause = l.cause
-		}
-		c.Disconnect = disconnect(e.Reason, c.Cause, l.method)
+		c := l.why(e.Reason, e.Message)
 		l.finish(now, c)
 		l.after = append(l.after, func() {
 			if l.closed != nil {
@@ -314,7 +331,7 @@ func (l *Link) enter(now time.Time) {
 		return
 	}
 	if g.mtu > 0 {
-		l.mtu.Store(min(l.mtu.Load(), int32(max(g.mtu, ppp.MinMRU))))
+		l.agree(min(l.agreed, max(g.mtu, ppp.MinMRU)))
 	}
 	l.sessionEnd = time.Time{}
 	if g.sessionTimeout > 0 {
