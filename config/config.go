@@ -27,11 +27,19 @@ type File struct {
 	Node     Node
 	Serials  []SerialPort
 	Hubs     []Hub
+	PPP      []PPP
+	RADIUS   []RADIUS
 	Tunnels  []Tunnel
 	Warnings []Problem // what works but should not stay so
 
+	text   *contents
 	inline bool // it holds a secret of control connections, not only their files' names
 }
+
+// contents are the values of a file as they were read. There are secrets among them,
+// and a File may be printed: they are behind two pointers, of which package fmt follows
+// one.
+type contents struct{ root *map[string]any }
 
 // A Node is this machine.
 type Node struct {
@@ -48,11 +56,13 @@ type Node struct {
 // A Tunnel is a tunnel with its sessions.
 type Tunnel struct {
 	Mode                string // static, dial or accept
-	l2tpv3.TunnelConfig        // that of Dynamic, if there is one
-	// Dynamic is how a control connection is set up; nil: there is none. Its
+	l2tpv3.TunnelConfig        // that of Dynamic and Version2, if they are there
+	// Dynamic is how a control connection of L2TPv3 is set up; nil: there is none. Its
 	// Circuits are those of the Sessions, in their order.
 	Dynamic  *l2tpv3.DynamicConfig
 	Sessions []Session
+	// Version2 is how L2TPv2 is spoken; nil: it is not.
+	Version2 *Version2
 }
 
 // A Session is a session with its local segment.

@@ -22,6 +22,9 @@ type draft struct {
 	dir                                string // of the file, where relative paths begin
 	secret, secretFile, next, nextFile sharedSecret
 	digest                             string
+	versions                           versions
+	ppp                                string // of version 2
+	sequence                           bool
 	any                                bool           // the peer may come from anywhere
 	from                               []netip.Prefix // or from these networks
 }
@@ -122,11 +125,11 @@ func (p *parser) dynamic(in named, t *Tunnel, d *draft, wrong map[string]bool) {
 		p.problem(at("hide"), "found true, want a secret with it, RFC 3931 section 5.3")
 	}
 
-	if has("peer_limit") && !c.Dial && !c.Many && !wrong["peer"] {
+	if has("peer_limit") && !c.Dial && !c.Many && d.versions == version3 && !wrong["peer"] {
 		p.problem(at("peer_limit"), `found %d, want a template with it: as peer "any" or networks, without peer_hostname`, c.Limit)
 	}
 	for _, from := range t.Dynamic.From {
-		if from.Bits() == 0 && !secured {
+		if from.Bits() == 0 && !secured && d.versions&version3 != 0 { // with 2 it is PPP that proves who comes
 			p.warn(at("peer"), "anybody may join, want a secret")
 			break
 		}

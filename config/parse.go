@@ -35,6 +35,7 @@ type parser struct {
 	read     *File               // as far as it is
 	devices  map[string][]claim  // by name
 	lineEnds map[string][]claim  // own ends of serial lines
+	clients  map[string][]claim  // profiles of PPP that are clients
 	circuits map[string][]claim  // serial ports by name, and their DLCIs
 	places   map[string][]claim  // of stations, by Hub and address
 	ends     map[string]toml.Key // of the present tunnel, by Remote End ID
@@ -86,7 +87,7 @@ func (p *parser) syntax(text string, err error) {
 		case twice:
 		case strings.Contains(suspect, "cook"):
 			what = "no TOML, " + wantCookie
-		case strings.Contains(suspect, "secr"):
+		case strings.Contains(suspect, "secr"), strings.Contains(suspect, "passw"):
 			what = "no TOML, want a string in quotes"
 		}
 	}
@@ -122,7 +123,7 @@ func where(path toml.Key) string {
 	var words []string
 	for i := 0; i < len(path); i++ {
 		word := printable(path[i])
-		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "user"}, word) {
+		if i%2 == 0 && i+1 < len(path) && slices.Contains([]string{"tunnel", "session", "serial", "hub", "port", "ppp", "pools", "radius", "user"}, word) {
 			i++
 			word += " " + printable(path[i])
 		}
@@ -308,18 +309,20 @@ func (p *parser) named(path toml.Key, in map[string]any) (all []named) {
 func (p *parser) file() *File {
 	f := &File{Path: p.name}
 	p.read = f
-	p.section(nil, p.root, every, nil, "node", "tunnel", "serial", "hub")
+	p.section(nil, p.root, every, nil, "node", "tunnel", "serial", "hub", "ppp", "radius")
 	p.node(&f.Node)
 	p.hostname = f.Node.Hostname
 	p.serials()
 	p.hubs()
+	p.radii()
+	p.profiles()
 	if p.root["tunnel"] != nil || len(p.problems) == 0 { // it may be there, misspelt
 		for _, t := range p.named(toml.Key{"tunnel"}, p.root) {
 			f.Tunnels = append(f.Tunnels, p.tunnel(t))
 		}
 	}
 	p.bridges()
-	f.Warnings, f.inline = p.warnings, p.inline
+	f.Warnings, f.inline, f.text = p.warnings, p.inline, &contents{&p.root}
 	return f
 }
 
@@ -352,11 +355,14 @@ func (p *parser) tunnel(in named) Tunnel {
 		return t // of which nothing can be told
 	}
 	m := modeOf(t.Mode)
-	d := draft{dir: filepath.Dir(p.name)}
+	d := draft{dir: filepath.Dir(p.name), versions: version3}
 	if m&dynamic != 0 {
 		t.Dynamic = newDynamic(m)
 	}
 	wrong := p.section(in.path, in.table, m, tunnelFields(&t, &d), "session")
+	if wrong["version"] {
+		return t
+	}
 	s := &t.Socket
 	if in.table["local"] == nil {
 		s.Local = netip.AddrPortFrom(netip.Addr{}, defaultPort(t.Encap()))
@@ -379,6 +385,18 @@ func (p *parser) tunnel(in named) Tunnel {
 	}
 	if !wrong["encap"] && !wrong["local"] && !wrong["peer"] {
 		p.shared(socket{in.path, m, t.Socket}, wrong)
+	}
+	if d.versions&version2 != 0 {
+		p.version2(in, &t, &d, wrong)
+	}
+	if d.versions == version2 {
+		t.Dynamic = nil
+		return t
+	}
+	for _, key := range version2Keys {
+		if in.table[key] != nil && d.versions == version3 && m&dynamic != 0 && !wrong[key] {
+			p.problem(join(in.path, key), `found with version 3, want version 2 or "auto" for it`)
+		}
 	}
 	p.ends, p.anyEnd = make(map[string]toml.Key), nil
 	for _, session := range p.named(join(in.path, "session"), in.table) {

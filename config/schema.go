@@ -20,11 +20,14 @@ const (
 	dial                    // by a control connection that we ask for
 	accept                  // by a control connection that the peer asks for
 
+	lnsRole    // of PPP: users dial in
+	clientRole // of PPP: we dial in
+
 	dynamic = dial | accept
 	every   = static | dynamic
 )
 
-var modeNames = []string{"static", "dial", "accept"}
+var modeNames = []string{"static", "dial", "accept", "lns", "client"}
 
 // modeOf returns the mode that has a name.
 func modeOf(name string) mode {
@@ -87,7 +90,7 @@ func nodeFields(n *Node) []keys {
 
 // modeField is the key of [tunnel.NAME] that says which others there are.
 func modeField(t *Tunnel) field {
-	return field{"mode", textType, choice(&t.Mode, itself, modeNames), ""}
+	return field{"mode", textType, choice(&t.Mode, itself, modeNames[:3]), ""}
 }
 
 // tunnelFields are the keys of [tunnel.NAME]. What local and peer may be depends
@@ -99,6 +102,7 @@ func tunnelFields(t *Tunnel, d *draft) []keys {
 	return []keys{
 		{every, []field{
 			modeField(t),
+			{"version", textOrNumber, version(&d.versions), ""},
 			{"encap", textType, choice(&s.Encap, wire.Encap.String, []wire.Encap{wire.UDP, wire.IP}), ""},
 			{"local", textType, localAddress(t), ""},
 		}},
@@ -119,6 +123,9 @@ func tunnelFields(t *Tunnel, d *draft) []keys {
 			{"send_buffer", textOrNumber, octets(&s.SendBuffer), ""},
 		}},
 		{dynamic, []field{
+			{"pseudowire", textType, choice(new(pseudowire.Type), pseudowire.Type.String, []pseudowire.Type{pseudowire.PPP}), ""},
+			{"ppp", textType, text(&d.ppp, pppName), ""},
+			{"sequence", booleanType, flag(&d.sequence), ""},
 			{"hostname", textType, text(&c.HostName, ourName), ""},
 			{"router_id", textOrNumber, routerID(&c.RouterID), ""},
 			{"peer_hostname", textType, text(&c.PeerHostName, peerName), ""},

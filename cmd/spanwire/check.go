@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -12,12 +14,13 @@ import (
 
 const checkHelp = `Check reads a configuration and says all that is wrong with it, one problem a
 line as FILE:LINE: where, what was found, and what was wanted. It opens nothing but
-it and the files of secrets that it names. What works but should not stay so is a
+it and the files of secrets and of users that it names. What works but should not stay so is a
 warning.
 
 For a good one it prints, by session, the octets that stand in front of each frame
 and, of Ethernet, the MTU of a TAP: with mtu = "auto" the one for a path
-of 1500 octets. Where the peer has a say, its cookie is taken to be as long as ours.`
+of 1500 octets. Where the peer has a say, its cookie is taken to be as long as ours. Of a
+profile of PPP it prints the MTU of links and how much is in the pools.`
 
 func checkCommand() *cobra.Command {
 	var file string
@@ -61,6 +64,16 @@ func checkCommand() *cobra.Command {
 					fmt.Fprintf(table, "%s\t%v\toverhead %d over %s%s%s\n", s.Params.Name, s.Params.Pseudowire,
 						s.Overhead(t.Encap(), v6), ip, mtu, assumed)
 				}
+			}
+			for i := range f.PPP {
+				q := &f.PPP[i]
+				pools := ""
+				if q.Server != nil {
+					for _, name := range slices.Sorted(maps.Keys(q.Server.Pools)) {
+						pools += fmt.Sprintf("\t%s of %d", name, q.Server.Pools[name].Size())
+					}
+				}
+				fmt.Fprintf(table, "ppp %s\t%s\ttun %s\tmtu %d%s\n", q.Name, q.Mode, q.TUN(), f.LinkMTU(q), pools)
 			}
 			return table.Flush()
 		},

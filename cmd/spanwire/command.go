@@ -30,6 +30,13 @@ until "spanwire up" or until the daemon starts anew. A peer that asks is refused
 		`Roll has another session, with new cookies and session IDs, take over from an
 established one. The former goes on to receive until what is on its way has come.`,
 		`  spanwire roll paris/office`},
+	{"disconnect", "End a link of PPP",
+		`Disconnect ends the links of a user, the one that has an address or is behind it, or
+the one that "spanwire status" shows by that name. The other side is told. It may come
+again: a user who shall not is to be taken out of the file of users first.`,
+		`  spanwire disconnect alice
+  spanwire disconnect 10.20.0.7
+  spanwire disconnect phones#17/4`},
 }
 
 // daemonCommands returns the commands that a daemon carries out.
@@ -37,8 +44,11 @@ func daemonCommands() (all []*cobra.Command) {
 	for _, v := range verbs {
 		var at target
 		name := "TUNNEL[/SESSION]"
-		if v.verb == "roll" {
+		switch v.verb {
+		case "roll":
 			name = "TUNNEL/SESSION"
+		case "disconnect":
+			name = "USER|ADDRESS|LINK"
 		}
 		cmd := &cobra.Command{
 			Use:     v.verb + " " + name + " [--control SOCKET | -c FILE]",
@@ -60,7 +70,7 @@ func daemonCommands() (all []*cobra.Command) {
 	return all
 }
 
-const watchHelp = `Watch follows what happens to a daemon's tunnels and sessions, a line each, until it
+const watchHelp = `Watch follows what happens to a daemon's tunnels, sessions and links, a line each, until it
 is interrupted or the daemon ends. --json prints each as a line of JSON.`
 
 const watchExample = `  spanwire watch
@@ -104,12 +114,14 @@ func watchCommand() *cobra.Command {
 // tell prints an event as a line for a person.
 func tell(w io.Writer, e *api.Event) error {
 	words := []string{e.Time.Local().Format("15:04:05.000"), e.Event}
-	if e.Session != "" {
+	if e.Link != "" {
+		words = append(words, tellLink(e)...)
+	} else if e.Session != "" {
 		words = append(words, e.Session)
 	} else if e.Tunnel != "" {
 		words = append(words, e.Tunnel)
 	}
-	if e.Session == "" && e.Peer != "" {
+	if e.Link == "" && e.Session == "" && e.Peer != "" {
 		words = append(words, "peer "+strings.TrimSpace(e.Host+" "+e.Peer))
 	}
 	if e.ID != 0 {

@@ -1,4 +1,5 @@
-// Command spanwire joins Ethernet segments by L2TPv3 pseudowires. RFC 3931.
+// Command spanwire joins Ethernet segments by L2TPv3 pseudowires, RFC 3931, and lets users
+// dial in by PPP over L2TPv2, RFC 2661.
 package main
 
 import (
@@ -22,13 +23,14 @@ const (
 )
 
 const rootHelp = `Spanwire makes two Ethernet segments one, over UDP or IP protocol 115, by
-L2TPv3 (RFC 3931). It takes one TOML file on each side.
+L2TPv3 (RFC 3931). By L2TPv2 (RFC 2661) it lets users of PPP in, or dials in itself. It
+takes one TOML file on each side.
 
 Exit codes:
   0  all is well
   1  something went wrong while it ran
   2  the configuration or the command line is wrong; nothing was touched
-  3  no daemon answers (status, stations, watch, up, down, roll)`
+  3  no daemon answers (status, stations, watch, up, down, roll, disconnect, reload)`
 
 const rootExample = `  spanwire cookie                              # a pair of cookies, for static sessions
   spanwire check -c /etc/spanwire/lyon.toml    # say all that is wrong
@@ -52,7 +54,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	// What cobra refuses before a command starts is wrong on the command line.
 	code := exitUsage
 	root.PersistentPreRun = func(*cobra.Command, []string) { code = exitFailure }
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), stationsCommand(), watchCommand(), decodeCommand(), cookieCommand(), versionCommand(), demo.Command())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), stationsCommand(), watchCommand(), reloadCommand(), decodeCommand(), cookieCommand(), versionCommand(), demo.Command())
 	root.AddCommand(daemonCommands()...)
 	if args == nil {
 		args = []string{} // cobra takes nil for the process's own

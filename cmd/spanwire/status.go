@@ -29,7 +29,10 @@ Control messages that were not acted upon are counted as REFUSED, and get no ans
 the side that refuses is the one that tells why. Frames that were DROPPED are counted
 by reason, an rx_errors of a session being one that its segment refused, as a rule for
 a reason that it counts too; a hint says what looks misconfigured. --json has all
-counters.`
+counters.
+
+LINKs of PPP stand by the calls of L2TPv2 that carry them. SINCE is from when they carry
+packets, LCP, IPCP and IPV6CP are the states of RFC 1661 section 4.2.`
 
 const statusExample = `  spanwire status
   spanwire status -c /etc/spanwire/lyon.toml
@@ -83,11 +86,18 @@ func show(w io.Writer, s *api.Status, now time.Time) error {
 		if problem != "" && t.Control != nil {
 			problem += next(now, t.Control.NextAttempt)
 		}
-		row(table, t.Name, t.Mode, t.State, ago(now, t.Since), t.Encap, t.Local, peer, number(t.PathMTU), ago(now, t.LastReceived), problem)
+		encap := t.Encap
+		if t.Version == 2 {
+			encap += " L2TPv2"
+		}
+		row(table, t.Name, t.Mode, t.State, ago(now, t.Since), encap, t.Local, peer, number(t.PathMTU), ago(now, t.LastReceived), problem)
 	}
 	table.Flush()
 	showConnections(table, s)
 	showSessions(table, s, now)
+	showCalls(table, s, now)
+	showPPP(table, s, now)
+	showRADIUS(table, s, now)
 	showSerials(table, s)
 	showHubs(table, s)
 	showRefusals(table, s, now)
@@ -117,8 +127,15 @@ func showConnections(table *tabwriter.Writer, s *api.Status) {
 		if c.RTT > 0 {
 			rtt = fmt.Sprintf("%.1f ms", c.RTT)
 		}
+		sent, again := any(c.Sent), any(c.Retransmitted)
+		if t.Version == 2 { // which does not count them
+			sent, again = "", ""
+			if c.Authenticated {
+				digest = "challenge"
+			}
+		}
 		row(table, t.Name, c.PeerHostName, c.PeerRouterID, c.PeerVendor, c.ConnectionID, number(c.PeerConnectionID), digest, number(c.Window),
-			c.Sent, c.Retransmitted, rtt)
+			sent, again, rtt)
 	}
 	table.Flush()
 }
@@ -273,6 +290,14 @@ func showDrops(table *tabwriter.Writer, s *api.Status) {
 			drops(p.Name, p.Counters)
 			segment(p.Name, p.Segment)
 		}
+		for _, c := range t.Calls {
+			drops(c.Name, c.Counters)
+		}
+	}
+	for _, p := range s.PPP {
+		for _, why := range []string{"no_link", "malformed", "too_big", "closed", "spoofed", "refused"} {
+			drop(why, "ppp "+p.Name, p.Counters["drop_"+why])
+		}
 	}
 	for _, h := range s.Hubs {
 		for _, p := range h.Ports {
@@ -304,6 +329,11 @@ func showHints(w io.Writer, s *api.Status, now time.Time) {
 	for _, t := range s.Tunnels {
 		if t.Mode == "dial" && t.State != established && t.LastError == unanswering {
 			silent = append(silent, t.Name)
+		}
+		for _, c := range t.Calls {
+			if c.State == established && c.LastReceived.IsZero() && now.Sub(c.Since) > silence {
+				fmt.Fprintf(w, "\n%s: the call is up, and nothing has come by it: its data may be lost on the way, or the peer speaks no PPP\n", c.Name)
+			}
 		}
 		for _, p := range t.Sessions {
 			c := p.Call
@@ -341,6 +371,9 @@ const (
 	established = "established"
 	unanswering = "the peer does not answer"
 )
+
+// silence is for how long a call may be new.
+const silence = 10 * time.Second
 
 // next says when the next attempt is made.
 func next(now, at time.Time) string {

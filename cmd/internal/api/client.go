@@ -50,9 +50,19 @@ func (c *Client) Stations(ctx context.Context, hub string) (all []Station, err e
 	return all, err
 }
 
+// Reload has the daemon read its configuration again.
+func (c *Client) Reload(ctx context.Context) (done Reloaded, err error) {
+	err = c.value(ctx, http.MethodPost, "reload", &done)
+	return done, err
+}
+
 // get asks for what is one value of JSON.
 func (c *Client) get(ctx context.Context, what string, to any) error {
-	return c.ask(ctx, http.MethodGet, what, nil, func(body io.Reader) error {
+	return c.value(ctx, http.MethodGet, what, to)
+}
+
+func (c *Client) value(ctx context.Context, method, what string, to any) error {
+	return c.ask(ctx, method, what, nil, func(body io.Reader) error {
 		if err := json.NewDecoder(body).Decode(to); err != nil {
 			return fmt.Errorf("the daemon's answer: %w", err)
 		}
@@ -60,7 +70,7 @@ func (c *Client) get(ctx context.Context, what string, to any) error {
 	})
 }
 
-// Do gives a command, one of Commands, for a tunnel or a session.
+// Do gives a command, one of Commands, for a tunnel, a session or a link.
 func (c *Client) Do(ctx context.Context, command, name string) error {
 	body, err := json.Marshal(Command{name})
 	if err != nil {

@@ -30,9 +30,11 @@ type Server struct {
 // A Daemon is what a control socket gives access to.
 type Daemon struct {
 	Status func() Status
-	// Do carries out a command: up, down or roll, of a tunnel or a session. Its
-	// error is for whoever commanded.
+	// Do carries out a command: up, down or roll, of a tunnel or a session, or
+	// disconnect, of a link. Its error is for whoever commanded.
 	Do func(command, name string) error
+	// Reload reads the configuration again, and takes up what it can.
+	Reload func() (Reloaded, error)
 	// Watch returns the events from now on, until ctx ends. One who is too slow
 	// to take them loses some, which shows in their numbers.
 	Watch func(ctx context.Context) <-chan Event
@@ -49,18 +51,14 @@ func Listen(socket string, d Daemon) (*Server, error) {
 		return nil, fmt.Errorf("control socket %s: %w", socket, err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(d.Status()) // its error: who asked is gone
-	})
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.Status(), nil) })
 	mux.HandleFunc("GET /v1/hubs/{hub}/stations", func(w http.ResponseWriter, r *http.Request) {
 		all, err := d.Stations(r.PathValue("hub"))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(all)
+		answer(w, all, err)
+	})
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
+		done, err := d.Reload()
+		answer(w, done, err)
 	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { watch(w, r, d) })
 	for _, verb := range Commands {
@@ -76,15 +74,25 @@ func Listen(socket string, d Daemon) (*Server, error) {
 	}}, nil
 }
 
+// answer sends a value, or the error that there is instead.
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) // its error: who asked is gone
+}
+
 // Commands are what Daemon.Do knows.
-var Commands = []string{"up", "down", "roll"}
+var Commands = []string{"up", "down", "roll", "disconnect"}
 
 // command carries out what a Command asks for.
 func command(w http.ResponseWriter, r *http.Request, verb string, d Daemon) {
 	var c Command
 	body := http.MaxBytesReader(w, r.Body, 4096)
 	if err := json.NewDecoder(body).Decode(&c); err != nil {
-		http.Error(w, "want {\"name\": \"TUNNEL\"} or {\"name\": \"TUNNEL/SESSION\"}", http.StatusBadRequest)
+		http.Error(w, "want {\"name\": \"TUNNEL\"} or {\"name\": \"TUNNEL/SESSION\"}, or of disconnect a user, an address or a link", http.StatusBadRequest)
 		return
 	}
 	if err := d.Do(verb, c.Name); err != nil {

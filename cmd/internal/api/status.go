@@ -14,6 +14,8 @@ type Status struct {
 	Tunnels  []Tunnel  `json:"tunnels"`
 	Hubs     []Hub     `json:"hubs,omitempty"`
 	Serials  []Serial  `json:"serials,omitempty"`
+	PPP      []PPP     `json:"ppp,omitempty"`
+	RADIUS   []RADIUS  `json:"radius,omitempty"`
 }
 
 // A Refusal is a reason for which control messages were not acted upon, and the
@@ -51,6 +53,7 @@ func (c Counters) Add(other Counters) {
 type Tunnel struct {
 	Name         string    `json:"name"`
 	Mode         string    `json:"mode"`
+	Version      int       `json:"version"` // of L2TP: 3 or 2
 	Encap        string    `json:"encap"`
 	State        string    `json:"state"`
 	Since        time.Time `json:"since"` // in this state
@@ -62,7 +65,23 @@ type Tunnel struct {
 	LastReceived time.Time `json:"last_received,omitzero"`
 	Socket       *Socket   `json:"socket,omitempty"`  // not there: not open yet
 	Control      *Control  `json:"control,omitempty"` // not there: static
-	Sessions     []Session `json:"sessions"`
+	Sessions     []Session `json:"sessions"`          // of L2TPv3
+	Calls        []PPPCall `json:"calls,omitempty"`   // of L2TPv2
+}
+
+// A PPPCall is a call of L2TPv2, with its session. Its link is among those of a PPP.
+type PPPCall struct {
+	Name          string    `json:"name"` // "phones#17/4711"
+	State         string    `json:"state"`
+	Since         time.Time `json:"since"`
+	Role          string    `json:"role"` // ours: "lac" or "lns"
+	SessionID     uint16    `json:"session_id"`
+	PeerSessionID uint16    `json:"peer_session_id"`
+	SerialNumber  uint32    `json:"serial_number"`
+	CalledNumber  string    `json:"called_number,omitempty"`
+	CallingNumber string    `json:"calling_number,omitempty"`
+	LastReceived  time.Time `json:"last_received,omitzero"`
+	Counters      Counters  `json:"counters"`
 }
 
 // A Control is how a tunnel's control connection stands.
@@ -108,9 +127,16 @@ type Call struct {
 	Rollover    time.Time `json:"rollover,omitzero"` // when another session takes over
 }
 
-// A Command is the body of POST /v1/up, /v1/down and /v1/roll.
+// A Command is the body of POST /v1/up, /v1/down, /v1/roll and /v1/disconnect.
 type Command struct {
-	Name string `json:"name"` // "TUNNEL" or "TUNNEL/SESSION"
+	Name string `json:"name"` // "TUNNEL" or "TUNNEL/SESSION"; of disconnect a user, an address or a link
+}
+
+// A Reloaded is the answer to POST /v1/reload.
+type Reloaded struct {
+	Users []string `json:"users"` // the profiles of PPP whose users were read again
+	// Restart is what the file says otherwise and only a restart takes up.
+	Restart []string `json:"restart"`
 }
 
 // An Event is a line of the answer to GET /v1/events.
@@ -119,7 +145,8 @@ type Event struct {
 	Time    time.Time `json:"time"`
 	Event   string    `json:"event"` // "tunnel up", "session down", ...
 	Tunnel  string    `json:"tunnel,omitempty"`
-	Session string    `json:"session,omitempty"`
+	Version int       `json:"version,omitempty"` // 2: of L2TPv2
+	Session string    `json:"session,omitempty"` // or a call of L2TPv2
 	Peer    string    `json:"peer,omitempty"`
 	Host    string    `json:"host_name,omitempty"` // of the peer
 	ID      uint32    `json:"session_id,omitempty"`
@@ -129,6 +156,15 @@ type Event struct {
 	Next    time.Time `json:"next_attempt,omitzero"`
 
 	Errors *Errors `json:"errors,omitempty"` // of "session errors"
+
+	// Of a link of PPP, which is named by its call.
+	Profile   string `json:"ppp,omitempty"`
+	Link      string `json:"link,omitempty"`
+	User      string `json:"user,omitempty"`
+	Method    string `json:"method,omitempty"`
+	Address   string `json:"address,omitempty"`
+	Prefix    string `json:"prefix,omitempty"`
+	Delegated string `json:"delegated,omitempty"`
 }
 
 // Errors are those of a peer's circuit, as the peer counts them since the session is

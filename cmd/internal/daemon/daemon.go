@@ -36,13 +36,21 @@ type daemon struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // the segments
 
-	events events // what the endpoint tells
+	events   events              // for those who watch
+	sessions queue[l2tpv3.Event] // what the endpoint tells of L2TPv3
+	calls    queue[l2tpv3.Version2Event]
+	hangups  sync.WaitGroup // of calls
 
 	// room is for how many devices may be made, changed and closed at a time: the
 	// kernel takes a moment for each, of which it spends most in waiting.
 	room chan struct{}
 
 	bridges []*link.Bridge
+
+	profiles map[string]*profile // of PPP, by name
+	nases    map[string]*nas     // by the name of their RADIUS
+
+	reloading sync.Mutex
 
 	mu       sync.Mutex
 	hubs     map[string]*hub        // by name; they are there before the tunnels, and stay
@@ -63,7 +71,7 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 	// The socket is first: of two daemons with one configuration the second is
 	// refused here, before it touches what is the first one's. So it is the last
 	// to go, too.
-	server, err := api.Listen(file.Node.Control, api.Daemon{Status: d.status, Do: d.do, Watch: d.events.watch, Stations: d.stations})
+	server, err := api.Listen(file.Node.Control, api.Daemon{Status: d.status, Do: d.do, Reload: d.reload, Watch: d.events.watch, Stations: d.stations})
 	if err != nil {
 		return err
 	}
@@ -90,6 +98,8 @@ func newDaemon(ctx context.Context, file *config.File, log *slog.Logger) *daemon
 		started:  time.Now(),
 		endpoint: l2tpv3.New(user.New(), log, file.Control()),
 		room:     make(chan struct{}, maxRoom),
+		profiles: make(map[string]*profile),
+		nases:    make(map[string]*nas),
 		hubs:     make(map[string]*hub),
 		serials:  make(map[string]*serialPort),
 		segments: make(map[string]segment),
@@ -102,13 +112,19 @@ func newDaemon(ctx context.Context, file *config.File, log *slog.Logger) *daemon
 
 // open opens all tunnels with what stands behind them.
 func (d *daemon) open() error {
-	d.events.init(d.ctx)
-	d.endpoint.Notify(d.events.put)
+	d.sessions.init(d.ctx)
+	d.endpoint.Notify(d.happened)
 	d.work.Go(d.follow)
+	d.calls.init(d.ctx)
+	d.endpoint.NotifyVersion2(d.called)
+	d.work.Go(d.answer)
 	if err := d.openSerials(); err != nil {
 		return err
 	}
 	if err := d.openHubs(); err != nil {
+		return err
+	}
+	if err := d.openPPP(); err != nil {
 		return err
 	}
 	for i := range d.file.Tunnels {
@@ -152,8 +168,20 @@ func (d *daemon) openTunnel(t *config.Tunnel) error {
 
 // addTunnel gives a tunnel to the endpoint.
 func (d *daemon) addTunnel(t *config.Tunnel, sessions []l2tpv3.SessionConfig) ([]*l2tpv3.Session, error) {
+	v, both := t.Version2, t.Version2 != nil && t.Dynamic != nil
+	if v != nil && !(both && v.Control.Dial) {
+		if err := d.endpoint.AddVersion2(v.Version2Config); err != nil || !both {
+			return nil, err
+		}
+	}
 	if t.Dynamic != nil {
-		tunnel, err := d.endpoint.AddDynamic(*t.Dynamic)
+		add := d.endpoint.AddDynamic
+		if both && v.Control.Dial {
+			add = func(cfg l2tpv3.DynamicConfig) (*l2tpv3.Dynamic, error) {
+				return d.endpoint.AddAuto(cfg, v.Version2Config)
+			}
+		}
+		tunnel, err := add(*t.Dynamic)
 		if err != nil {
 			return nil, err
 		}
@@ -252,7 +280,8 @@ func (d *daemon) closeSegments() {
 
 // close closes in the reverse order of opening.
 func (d *daemon) close() {
-	d.endpoint.Close() // which tells the peers, so it is first
+	d.closePPP()
+	d.endpoint.Close() // which tells the peers, so it comes before what they joined
 	d.stop()
 	d.closeSegments()
 	for _, p := range d.serials {

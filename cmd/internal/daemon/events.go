@@ -16,61 +16,71 @@ import (
 	"spanwire/l2tpv3/wire"
 )
 
-// events are what the endpoint told and nobody has acted upon yet, and those who
-// watch.
+// A queue is what was told and nobody has acted upon yet.
+type queue[T any] struct {
+	mu    sync.Mutex
+	more  sync.Cond
+	all   []T
+	ended bool
+}
+
+// init makes q ready, until ctx ends.
+func (q *queue[T]) init(ctx context.Context) {
+	q.more.L = &q.mu
+	context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.ended = true
+		q.more.Broadcast()
+	})
+}
+
+// put takes what was told by who must not be held up.
+func (q *queue[T]) put(v T) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = append(q.all, v)
+	q.more.Signal()
+}
+
+// take waits for what was told; none: it is the end.
+func (q *queue[T]) take() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.all) == 0 && !q.ended {
+		q.more.Wait()
+	}
+	taken := q.all
+	q.all = nil
+	if q.ended {
+		return nil
+	}
+	return taken
+}
+
+// events are shown to those who watch.
 type events struct {
 	mu       sync.Mutex
-	more     *sync.Cond
-	queue    []l2tpv3.Event
-	ended    bool
 	number   uint64
 	watchers map[chan api.Event]bool
 }
 
-// init makes e ready, until ctx ends.
-func (e *events) init(ctx context.Context) {
+// tell shows an event, as show makes it if anybody watches.
+func (e *events) tell(show func() api.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.more = sync.NewCond(&e.mu)
-	context.AfterFunc(ctx, func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.ended = true
-		e.more.Broadcast()
-	})
-}
-
-// put takes an event from the endpoint, which must not be held up.
-func (e *events) put(event l2tpv3.Event) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.queue = append(e.queue, event)
 	e.number++
-	if len(e.watchers) > 0 {
-		shown := show(e.number, &event)
-		for w := range e.watchers {
-			select {
-			case w <- shown:
-			default: // the gap shows in the numbers
-			}
+	if len(e.watchers) == 0 {
+		return
+	}
+	shown := show()
+	shown.Number = e.number
+	for w := range e.watchers {
+		select {
+		case w <- shown:
+		default: // the gap shows in the numbers
 		}
 	}
-	e.more.Signal()
-}
-
-// take waits for events; none: it is the end.
-func (e *events) take() []l2tpv3.Event {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for len(e.queue) == 0 && !e.ended {
-		e.more.Wait()
-	}
-	taken := e.queue
-	e.queue = nil
-	if e.ended {
-		return nil
-	}
-	return taken
 }
 
 // watchBuffer is how many events one who watches may be behind.
@@ -95,9 +105,8 @@ func (e *events) watch(ctx context.Context) <-chan api.Event {
 }
 
 // show tells an event as the control socket does.
-func show(number uint64, e *l2tpv3.Event) api.Event {
+func show(e *l2tpv3.Event) api.Event {
 	a := api.Event{
-		Number:  number,
 		Time:    e.Time,
 		Event:   e.Kind.String(),
 		Tunnel:  e.Tunnel,
@@ -121,9 +130,15 @@ func show(number uint64, e *l2tpv3.Event) api.Event {
 	return a
 }
 
+// happened takes an event from the endpoint.
+func (d *daemon) happened(e l2tpv3.Event) {
+	d.events.tell(func() api.Event { return show(&e) })
+	d.sessions.put(e)
+}
+
 // follow does to segments what happened to their sessions.
 func (d *daemon) follow() {
-	for all := d.events.take(); all != nil; all = d.events.take() {
+	for all := d.sessions.take(); all != nil; all = d.sessions.take() {
 		for i := range all {
 			d.act(&all[i])
 		}
@@ -277,6 +292,8 @@ func (d *daemon) do(command, name string) error {
 		return d.endpoint.Up(name)
 	case "down":
 		return d.endpoint.Down(name)
+	case "disconnect":
+		return d.disconnect(name)
 	}
 	return d.endpoint.Roll(name)
 }

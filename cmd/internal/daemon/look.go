@@ -60,7 +60,8 @@ func (l *look) look(g *l2tpv3.Glance, now time.Time) {
 		l.sessions = append(l.sessions, counted{s.Name(), s.Circuit() != nil, id, drops})
 	}
 	moved := l.drops.look(&g.Drops, l.sessions)
-	moved = l.refused.look(&g.Refused) || moved
+	counts := refusedOf(&g.Refused, &g.RefusedV2)
+	moved = l.refused.look(&counts) || moved
 	l.reports.look(l.sessions, now)
 	if !moved {
 		l.rest = restful

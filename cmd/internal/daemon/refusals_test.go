@@ -11,6 +11,7 @@ import (
 	"spanwire/cmd/internal/api"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/control"
+	"spanwire/l2tpv3/l2tpv2"
 )
 
 func TestRefusals(t *testing.T) {
@@ -33,6 +34,15 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%v has no meaning", why)
 		}
 	}
+	for why := l2tpv2.Drop(1); why < l2tpv2.Drops; why++ {
+		if meaningsV2[why] == "" {
+			t.Errorf("%v of L2TPv2 has no meaning", why)
+		}
+	}
+	s.RefusedV2[l2tpv2.DropTie] = l2tpv3.Refusal{Count: 2, Last: control.Dropped{Time: at, From: netip.MustParseAddrPort("192.0.2.3:1701")}}
+	if got := refusals(&s); len(got) != 3 || got[2].Reason != "v2_tie" || got[2].Count != 2 || got[2].Meaning == "" {
+		t.Errorf("%+v, want a tie of L2TPv2 behind the others", got)
+	}
 }
 
 // TestRefusalLog has more refused than there are lines for: each look has one, and
@@ -45,16 +55,20 @@ func TestRefusalLog(t *testing.T) {
 		s.Refused[why].Count += n
 		s.Refused[why].Last.From = netip.MustParseAddrPort("192.0.2.2:1701")
 	}
-	l.look(&s.Refused)
+	look := func() {
+		counts := refusedOf(&s.Refused, &s.RefusedV2)
+		l.look(&counts)
+	}
+	look()
 	if got := written(); got != "" {
 		t.Errorf("%q, want nothing", got)
 	}
 	refuse(control.DropDigest, 2)
-	l.look(&s.Refused)
+	look()
 	if got, want := written(), "msg=\"control messages refused\" reason=wrong_digest count=2 from=192.0.2.2:1701 meaning=\"no secret here makes the digest: the secrets of the two sides differ\"\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	l.look(&s.Refused)
+	look()
 	if got := written(); got != "" {
 		t.Errorf("%q, want nothing", got)
 	}
@@ -64,7 +78,7 @@ func TestRefusalLog(t *testing.T) {
 	var lines []string
 	for range 20 {
 		refuse(control.DropDigest, 1e6)
-		l.look(&s.Refused)
+		look()
 		got := written()
 		if strings.Count(got, "\n") > 1 {
 			t.Fatalf("%q, want one line", got)
@@ -79,17 +93,17 @@ func TestRefusalLog(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	for range 200 {
-		l.look(&s.Refused)
+		look()
 	}
 	if got := written(); strings.Count(got, "\n") != 1 {
 		t.Errorf("%q, want the rest in one line", got)
 	}
 	refuse(control.DropDigest, 1) // again, after it was quiet
-	l.look(&s.Refused)
+	look()
 	if got := written(); !strings.Contains(got, "count=1 ") {
 		t.Errorf("%q, want a line at once", got)
 	}
-	if n := testing.AllocsPerRun(100, func() { l.look(&s.Refused) }); n != 0 {
+	if n := testing.AllocsPerRun(100, look); n != 0 {
 		t.Errorf("%v allocations a look at nothing new, want 0", n)
 	}
 }

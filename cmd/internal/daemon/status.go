@@ -7,11 +7,14 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/control"
+	"spanwire/l2tpv3/dataplane"
+	"spanwire/l2tpv3/l2tpv2"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire"
 )
@@ -42,8 +45,11 @@ func (d *daemon) status() api.Status {
 		answer.Node.RouterID = id.String()
 	}
 	addDrops(answer.Drops, &s.Drops)
-	for why := control.Drop(1); why < control.Drops; why++ {
-		answer.Refused[why.String()] = s.Refused[why].Count
+	counts := refusedOf(&s.Refused, &s.RefusedV2)
+	for why, r := range reasons {
+		if why != 0 && why != int(control.Drops) { // which is none
+			answer.Refused[r.name] = counts[why].Count
+		}
 	}
 	answer.Refusals = refusals(&s)
 
@@ -65,9 +71,12 @@ func (d *daemon) status() api.Status {
 	sortBy(answer.Hubs, func(h api.Hub) string { return h.Name })
 	sortBy(answer.Serials, func(p api.Serial) string { return p.Name })
 
+	answer.PPP, answer.RADIUS = d.showPPP(), d.showRADIUS(time.Now())
+
 	for i := range s.Tunnels {
 		t := &s.Tunnels[i]
 		tunnel := api.Tunnel{
+			Version:      3,
 			Name:         t.Name,
 			Mode:         mode(configured, t),
 			Encap:        t.Encap,
@@ -84,7 +93,7 @@ func (d *daemon) status() api.Status {
 		if t.Control != nil {
 			tunnel.Control = connection(t.Control)
 			if c := configured[t.Name]; c != nil && tunnel.Peer == "" && tunnel.PeerName == "" {
-				tunnel.PeerName = expected(c.Dynamic)
+				tunnel.PeerName = expected(c.Peer, c.Dynamic.From)
 			}
 		}
 		if t.Receive != 0 || t.Send != 0 {
@@ -99,7 +108,52 @@ func (d *daemon) status() api.Status {
 		}
 		answer.Tunnels = append(answer.Tunnels, tunnel)
 	}
+	for i := range s.Version2 {
+		answer.Tunnels = append(answer.Tunnels, version2Tunnel(&s.Version2[i], configured))
+	}
 	return answer
+}
+
+// version2Tunnel tells how a tunnel of L2TPv2 stands.
+func version2Tunnel(t *l2tpv3.Version2Status, configured map[string]*config.Tunnel) api.Tunnel {
+	c := configured[t.Config]
+	a := api.Tunnel{
+		Name: t.Name, Mode: c.Mode, Version: 2, Encap: wire.UDP.String(), State: string(t.State), Since: t.Since,
+		Local: address(t.Local, wire.UDP.String()), Peer: address(t.Peer, wire.UDP.String()), PeerName: t.PeerName,
+		PathMTU: t.PathMTU, LastError: t.LastError, LastReceived: t.LastReceived, Sessions: []api.Session{}, Calls: []api.PPPCall{},
+	}
+	if t.Receive != 0 || t.Send != 0 {
+		a.Socket = &api.Socket{ReceiveBuffer: t.Receive, SendBuffer: t.Send, Segment: t.Segment, GRO: t.GRO}
+	}
+	a.Control = &api.Control{Dialect: "ietf"}
+	if k := t.Control; k != nil {
+		a.Control.Attempts, a.Control.Ups, a.Control.NextAttempt = k.Attempts, k.Ups, k.Next
+		if a.Peer == "" && a.PeerName == "" {
+			a.PeerName = expected(c.Peer, c.Version2.From)
+		}
+	}
+	if t.Name != t.Config {
+		a.Control.Template = t.Config
+	}
+	if k := t.Tunnel; k != nil {
+		a.Control.ConnectionID, a.Control.PeerConnectionID = uint32(k.TunnelID), uint32(k.Peer.TunnelID)
+		a.Control.PeerHostName, a.Control.PeerVendor, a.Control.Window = k.Peer.HostName, k.Peer.VendorName, k.Peer.ReceiveWindow
+		a.Control.Authenticated = c.Version2.Control.Secret != nil && k.State == l2tpv2.Established
+		a.Control.Heard = k.Heard
+	}
+	for i := range t.Calls {
+		k := &t.Calls[i]
+		call := api.PPPCall{
+			Name: k.Name, State: string(k.State), Since: k.Since, Role: "lns", SessionID: k.Params.SessionID, PeerSessionID: k.Params.PeerSessionID,
+			SerialNumber: k.Params.SerialNumber, CalledNumber: k.Params.CalledNumber, CallingNumber: k.Params.CallingNumber,
+			LastReceived: k.Stats.LastReceived, Counters: counters(&k.Stats),
+		}
+		if k.Params.LAC {
+			call.Role = "lac"
+		}
+		a.Calls = append(a.Calls, call)
+	}
+	return a
 }
 
 // sortBy sorts by what all have.
@@ -117,12 +171,12 @@ func mode(configured map[string]*config.Tunnel, t *l2tpv3.TunnelStatus) string {
 }
 
 // expected tells from where a peer may come, that has not.
-func expected(c *l2tpv3.DynamicConfig) string {
-	if c.Peer.Addr.IsValid() {
-		return c.Peer.Addr.String()
+func expected(peer l2tpv3.Host, from []netip.Prefix) string {
+	if peer.Addr.IsValid() {
+		return peer.Addr.String()
 	}
 	var all []string
-	for _, p := range c.From {
+	for _, p := range from {
 		if p.Bits() == 0 {
 			return "any"
 		}
@@ -210,17 +264,23 @@ func session(s *l2tpv3.SessionStatus, local api.Joined) api.Session {
 		a.Call = call(s.Control)
 		a.Pseudowire = s.Control.Pseudowire
 	}
-	a.Counters = api.Counters{
-		"tx_packets":     s.Stats.TxPackets,
-		"tx_bytes":       s.Stats.TxBytes,
-		"rx_packets":     s.Stats.RxPackets,
-		"rx_bytes":       s.Stats.RxBytes,
-		"rx_oos_packets": s.Stats.RxOOSPackets,
-		"rx_reordered":   s.Stats.RxReordered,
-		"rx_lost":        s.Stats.RxLost,
-	}
-	addDrops(a.Counters, &s.Stats.Drops)
+	a.Counters = counters(&s.Stats)
 	return a
+}
+
+// counters returns a session's by name.
+func counters(s *dataplane.Stats) api.Counters {
+	c := api.Counters{
+		"tx_packets":     s.TxPackets,
+		"tx_bytes":       s.TxBytes,
+		"rx_packets":     s.RxPackets,
+		"rx_bytes":       s.RxBytes,
+		"rx_oos_packets": s.RxOOSPackets,
+		"rx_reordered":   s.RxReordered,
+		"rx_lost":        s.RxLost,
+	}
+	addDrops(c, &s.Drops)
+	return c
 }
 
 func addDrops(c api.Counters, drops *[pseudowire.Drops]uint64) {

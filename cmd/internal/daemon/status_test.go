@@ -69,7 +69,7 @@ func TestExpected(t *testing.T) {
 		{net("0.0.0.0/0", "::/0"), "any"},
 		{net("192.0.2.0/24", "2001:db8::/32"), "192.0.2.0/24 2001:db8::/32"},
 	} {
-		if got := expected(&test.c); got != test.want {
+		if got := expected(test.c.Peer, test.c.From); got != test.want {
 			t.Errorf("%v: %q, want %q", test.c.From, got, test.want)
 		}
 	}
