@@ -140,7 +140,8 @@ type verifier struct {
 	serial   uint32
 	name     string
 	response []byte
-	verdict  Verdict
+	ipv4     *IPv4Config // of the Verdict, until the Network phase begins
+	ipv6     *IPv6Config
 	reply    packet // that the peer was given
 	failures int    // in the life of the Link
 	proxy    *Proxy // that the LAC gave, while the Authentication phase begins
@@ -385,12 +386,11 @@ func (l *Link) Authenticated(now time.Time, serial uint32, a Verdict) {
 		v.fail(a)
 		return
 	}
-	v.state, v.verdict = passed, a
+	v.state, v.ipv4, v.ipv6 = passed, a.IPv4, a.IPv6
 	v.answer(a, papAck, chapSuccess, eapSuccess)
 	if len(a.SendKey) == keyLen && len(a.ReceiveKey) == keyLen {
 		l.keys, l.hasKeys = keys{send: [keyLen]byte(a.SendKey), receive: [keyLen]byte(a.ReceiveKey)}, true
 	}
-	v.verdict.SendKey, v.verdict.ReceiveKey, v.verdict.EAP = nil, nil, nil
 	l.proceed()
 }
 

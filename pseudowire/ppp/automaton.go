@@ -195,25 +195,24 @@ type automaton struct {
 	layer    layer
 	protocol Protocol
 	state    State
-	moves    uint64 // events that were taken
+
+	// Of our last Configure-Request, but for its options.
+	sentID  uint8
+	waiting bool // for a valid answer to it
+	lastID  uint8
+	termID  uint8
+	nakID   uint8 // of the last Configure-Nak
+
+	moves uint64 // events that were taken
 
 	// The Restart timer and counter, RFC 1661 section 4.6.
 	restartAt time.Time // when it expires; zero: it does not run
 	period    time.Duration
 	restart   int
 
-	naks    int // Configure-Naks sent since the last Configure-Ack
-	nakID   uint8
-	refused int // Configure-Naks and Rejects received since the last Configure-Ack
-
-	// Our last Configure-Request.
-	sent     []byte // its options
-	sentID   uint8
-	waiting  bool // for a valid answer to it
-	lastID   uint8
-	termID   uint8
-	received packet // what is being looked at
-	reply    packet // to its options
+	naks    int    // Configure-Naks sent since the last Configure-Ack
+	refused int    // Configure-Naks and Rejects received since the last Configure-Ack
+	sent    []byte // the options of our last Configure-Request
 }
 
 func (a *automaton) newID() uint8 {
@@ -270,26 +269,25 @@ func (a *automaton) take(action step, e event) {
 	case sca:
 		a.naks = 0
 		a.layer.acked()
-		l.send(a.protocol, a.reply)
+		l.send(a.protocol, l.reply)
 	case scn:
 		// A retransmission, whose Identifier is unchanged, says nothing of whether the
 		// peer takes a Nak.
-		if a.reply.code == configureNak && (a.naks == 0 || a.reply.id != a.nakID) {
+		if l.reply.code == configureNak && (a.naks == 0 || l.reply.id != a.nakID) {
 			a.naks++
-			a.nakID = a.reply.id
+			a.nakID = l.reply.id
 		}
-		l.send(a.protocol, a.reply)
+		l.send(a.protocol, l.reply)
 	case sta:
-		id := a.received.id
-		l.send(a.protocol, packet{code: terminateAck, id: id})
+		l.send(a.protocol, packet{code: terminateAck, id: l.received.id})
 	case scj:
 		// "truncated to comply with the peer's established MRU."
-		rejected := a.received.append(nil)
+		rejected := l.received.append(nil)
 		rejected = rejected[:min(len(rejected), l.lcp.peer.mru-packetHeaderLen)]
 		l.send(a.protocol, packet{code: codeReject, id: a.newID(), data: rejected})
 	case ser:
-		if a.received.code == echoRequest {
-			l.lcp.reply(a.received)
+		if l.received.code == echoRequest {
+			l.lcp.echo(l.received)
 		}
 	case tlu:
 		a.refused = 0
@@ -328,8 +326,9 @@ func (a *automaton) receive(p packet) {
 		a.link.stats.Unexpected++
 		return
 	}
-	a.received = p
-	defer func() { a.received, a.reply = packet{}, packet{} }() // they are not ours to keep
+	l := a.link
+	l.received = p
+	defer func() { l.received, l.reply = packet{}, packet{} }() // they are not ours to keep
 	if e, ok := a.event(p); ok {
 		a.on(e)
 	}
@@ -466,11 +465,11 @@ func (a *automaton) judge(p packet) event {
 	}
 	switch {
 	case len(rejects) > 0:
-		a.reply = packet{code: configureReject, id: p.id, data: rejects}
+		a.link.reply = packet{code: configureReject, id: p.id, data: rejects}
 	case len(naks) > 0:
-		a.reply = packet{code: configureNak, id: p.id, data: naks}
+		a.link.reply = packet{code: configureNak, id: p.id, data: naks}
 	default:
-		a.reply = packet{code: configureAck, id: p.id, data: p.data}
+		a.link.reply = packet{code: configureAck, id: p.id, data: p.data}
 		return rcrPlus
 	}
 	return rcrMinus

@@ -81,7 +81,7 @@ func (l *lcp) request(b []byte) []byte {
 func (l *lcp) begin() {
 	l.next = defaultTerms
 	if l.initial == nil {
-		l.initial = slices.Clone(l.received.data)
+		l.initial = slices.Clone(l.link.received.data)
 	}
 }
 
@@ -153,7 +153,7 @@ func (l *lcp) missing(b []byte) []byte { return b }
 
 func (l *lcp) acked() {
 	l.peer = l.next
-	l.current = append(l.current[:0], l.received.data...)
+	l.current = append(l.current[:0], l.link.received.data...)
 }
 
 func (l *lcp) naked(o option) {
@@ -240,8 +240,8 @@ func (l *lcp) magic() uint32 {
 	return l.ours.magic
 }
 
-// reply sends an Echo-Reply.
-func (l *lcp) reply(p packet) {
+// echo sends an Echo-Reply.
+func (l *lcp) echo(p packet) {
 	data := slices.Clone(p.data[:min(len(p.data), l.peer.mru-packetHeaderLen)])
 	binary.BigEndian.PutUint32(data, l.magic())
 	l.link.send(LCP, packet{code: echoReply, id: p.id, data: data})

@@ -192,6 +192,10 @@ type Link struct {
 	ipv6cp ipv6cp
 	ccp    ccp
 
+	// What an automaton is looking at, which is one at a time, and its reply to the
+	// options of it.
+	received, reply packet
+
 	verifier verifier
 	prover   prover
 	keys     keys
@@ -522,12 +526,13 @@ func (l *Link) proceed() {
 	l.phase = Network
 	l.push(Event{Kind: AllAuthenticated})
 	v4, v6 := l.cfg.IPv4, l.cfg.IPv6
-	if l.verifier.verdict.IPv4 != nil {
-		v4 = *l.verifier.verdict.IPv4
+	if l.verifier.ipv4 != nil {
+		v4 = *l.verifier.ipv4
 	}
-	if l.verifier.verdict.IPv6 != nil {
-		v6 = *l.verifier.verdict.IPv6
+	if l.verifier.ipv6 != nil {
+		v6 = *l.verifier.ipv6
 	}
+	l.verifier.ipv4, l.verifier.ipv6 = nil, nil
 	l.ipcp.configure(v4)
 	l.ipv6cp.configure(v6)
 	l.ccp.able = l.hasKeys && l.cfg.Encryption >= MPPEOffered

@@ -39,28 +39,29 @@ type Link struct {
 	spoofed atomic.Uint64
 
 	// All below is mu's.
-	id        string // Acct-Session-Id
-	opened    time.Time
-	since     time.Time    // from when it carries packets; zero: it does not yet
-	serial    uint32       // of the proof that is being judged; 0: none
-	state     radius.State // of the conversation that the next proof goes on with
-	method    ppp.Method   // by which the user has to prove who he is
-	grant     *grant       // what he gets; nil: nothing yet
-	name      string       // of the user who is in; the Server's mu
-	left      bool         // he is not counted any more; the Server's mu
+	id       string // Acct-Session-Id
+	opened   time.Time
+	since    time.Time    // from when it carries packets; zero: it does not yet
+	state    radius.State // of the conversation that the next proof goes on with
+	grant    *grant       // what he gets; nil: nothing yet
+	name     string       // of the user who is in; the Server's mu
+	serial   uint32       // of the proof that is being judged; 0: none
+	cause    radius.Cause // for which we close it; 0: for none of ours
+	method   ppp.Method   // by which the user has to prove who he is
+	left     bool         // he is not counted any more; the Server's mu
+	up4, up6 bool
+	upCalled bool
+
 	holds     []netip.Prefix
-	up4, up6  bool
 	prefixes4 []netip.Prefix // that lead to him
 	prefixes6 []netip.Prefix
 	account   *radius.Account
 	session   radius.Session
-	cause     radius.Cause // for which we close it; 0: for none of ours
 	text      string
 
 	sessionEnd time.Time // zero: never
 	idle       idle
 	adverts    adverts
-	upCalled   bool
 }
 
 // An idle finds out when nobody has sent anything for so long. Packets are not timed:
