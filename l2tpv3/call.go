@@ -34,7 +34,8 @@ type Call struct {
 	closed   bool             // the Link is
 	sequence bool             // of the Link
 	deliver  func([]pseudowire.Frame) int
-	early    []pseudowire.Frame // that came before there was a deliver
+	holding  bool               // there was no deliver yet
+	early    []pseudowire.Frame // that came meanwhile
 	mtu      int
 	notify   func(mtu int)
 
@@ -134,14 +135,20 @@ func (p *Call) Send(frames []pseudowire.Frame) int {
 // may end calls. The first time it is handed those that came before, too.
 func (p *Call) Attach(deliver func([]pseudowire.Frame) int) {
 	p.mu.Lock()
-	early := p.early
-	p.deliver, p.early = deliver, nil
-	if p.link != nil {
-		p.link.Attach(deliver)
-	}
-	p.mu.Unlock()
-	if len(early) > 0 && deliver != nil {
+	defer p.mu.Unlock()
+	p.deliver = deliver
+	for p.holding && deliver != nil && len(p.early) > 0 {
+		// What comes meanwhile waits its turn: a proof that overtakes the last
+		// Configure-Ack comes to nothing.
+		early := p.early
+		p.early = nil
+		p.mu.Unlock()
 		deliver(early)
+		p.mu.Lock()
+	}
+	p.holding = p.holding && deliver == nil
+	if p.link != nil && !p.holding {
+		p.link.Attach(deliver)
 	}
 }
 
@@ -156,7 +163,7 @@ const (
 // seconds alone.
 func (p *Call) hold(frames []pseudowire.Frame) int {
 	p.mu.Lock()
-	if deliver := p.deliver; deliver != nil {
+	if deliver := p.deliver; !p.holding && deliver != nil {
 		p.mu.Unlock()
 		return deliver(frames)
 	}
@@ -254,6 +261,7 @@ func (p *Call) open(l dataplane.LinkV2) {
 	defer p.mu.Unlock()
 	l.Attach(p.deliver)
 	if p.deliver == nil {
+		p.holding = true
 		l.Attach(p.hold)
 	}
 	p.link, p.closed, p.sequence = l, false, p.params.Sequence
@@ -271,7 +279,7 @@ func (p *Call) stop() dataplane.LinkV2 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sending.Store(nil)
-	p.early = nil
+	p.holding, p.early = false, nil
 	if p.closed {
 		return nil
 	}
