@@ -31,7 +31,7 @@ func endpoint(t *testing.T, name string) *Endpoint {
 }
 
 // free returns an address with a UDP port that nobody holds at this moment.
-func free(t *testing.T, address string) netip.AddrPort {
+func free(t testing.TB, address string) netip.AddrPort {
 	t.Helper()
 	c, err := net.ListenPacket("udp", net.JoinHostPort(address, "0"))
 	if err != nil {
@@ -41,7 +41,7 @@ func free(t *testing.T, address string) netip.AddrPort {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-func within(t *testing.T, what string, check func() error) {
+func within(t testing.TB, what string, check func() error) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {

@@ -71,3 +71,86 @@ func TestOffer(t *testing.T) {
 		s.FallBack(s.now, "there")
 	}
 }
+
+// TestResume has a tunnel that fell back go on when the peer is asked again: with the
+// wait that was due, or where L2TPv2 had held as after the first attempt.
+func TestResume(t *testing.T) {
+	s := tellNode(t, here(), TunnelConfig{Dial: true})
+	fall := func() {
+		t.Helper()
+		s.FallBack(s.now, "there")
+		s.after(0)
+		s.event(TunnelDown)
+		s.sent = nil
+	}
+	asked := func(least, most time.Duration) {
+		t.Helper()
+		s.Resume(s.now, "there")
+		s.after(least - time.Millisecond)
+		if len(s.sent) != 0 {
+			t.Fatalf("asked before %v", least)
+		}
+		s.after(most - least + time.Millisecond)
+		if len(s.sent) == 0 {
+			t.Fatalf("not asked in %v", most)
+		}
+	}
+	fall()
+	s.Resume(s.now, "nobody")
+	for wait := time.Second; wait <= 4*time.Second; wait *= 2 {
+		asked(wait*3/4, wait*5/4)
+		fall()
+	}
+	s.after(time.Hour)
+	asked(time.Second*3/4, time.Second*5/4)
+	s.Resume(s.now, "there") // which has not fallen back
+	// One that waits for its next attempt falls back too, and stays so.
+	s.after(time.Minute)
+	s.told, s.sent = nil, nil
+	tunnel := s.tunnels["there"]
+	for tunnel.conn != nil {
+		s.after(time.Second)
+	}
+	s.sent = nil
+	s.FallBack(s.now, "there")
+	s.after(time.Hour)
+	if len(s.sent) != 0 || tunnel.lastError != FellBack {
+		t.Errorf("%d messages were sent, %q", len(s.sent), tunnel.lastError)
+	}
+	s.Down(s.now, "there")
+	s.Resume(s.now, "there")
+	s.after(time.Hour)
+	if len(s.sent) != 0 {
+		t.Error("dialled while it is down")
+	}
+}
+
+// TestTakes tells whose an SCCRQ for both versions is.
+func TestTakes(t *testing.T) {
+	v2 := &wire.SCCRQV2{PeerV2: wire.PeerV2{Protocol: wire.ProtocolV2, HostName: "there", Framing: 3, TunnelID: 1}}
+	v3 := &wire.LCCE{RouterID: 1, ConnectionID: 7}
+	e2, e3 := &wire.EncodingV2{}, &wire.Encoding{}
+	both := wire.AppendControlV2(nil, wire.ControlHeaderV2{}, wire.AppendOffer(nil, v2, e2, v3, e3))
+	alone := wire.AppendControlV2(nil, wire.ControlHeaderV2{}, wire.AppendBodyV2(nil, v2, e2))
+	for _, v := range []struct {
+		name    string
+		cfg     TunnelConfig
+		message []byte
+		want    bool
+	}{
+		{"both", TunnelConfig{}, both, true},
+		{"L2TPv2 alone", TunnelConfig{}, alone, false},
+		{"another host", TunnelConfig{PeerHostName: "another"}, both, false},
+		{"without the secret", TunnelConfig{Secrets: []*wire.Secret{sharedSecret}}, both, false},
+		{"too short", TunnelConfig{}, both[:20], false},
+		{"nothing", TunnelConfig{}, nil, false},
+	} {
+		s := tellNode(t, here(), v.cfg)
+		if got := s.Takes(s.at, v.message); got != v.want {
+			t.Errorf("%s: %v", v.name, got)
+		}
+		if s.DropCounts() != [Drops]uint64{} || len(s.conns) != 0 {
+			t.Errorf("%s: it was more than a question", v.name)
+		}
+	}
+}
