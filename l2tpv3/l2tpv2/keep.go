@@ -37,10 +37,13 @@ func (n *Node) Keep(now time.Time, tunnel string, call IncomingCall) error {
 // keep indicates the call that is kept, if there is none now and the tunnel is up.
 func (p *peer) keep(now time.Time) {
 	k := p.kept
-	if k == nil || k.id != 0 || p.down || p.conn == nil || p.conn.state != Established {
+	if k == nil {
 		return
 	}
-	k.at = time.Time{}
+	k.at = time.Time{} // or its time would have come again and again
+	if k.id != 0 || p.down || p.conn == nil || p.conn.state != Established {
+		return
+	}
 	// It may end at once, which gone cannot tell from the end of another call.
 	id, err := p.node.Indicate(now, p.cfg.Name, k.call)
 	if err != nil {

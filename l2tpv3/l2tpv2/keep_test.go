@@ -84,6 +84,35 @@ func TestKeep(t *testing.T) {
 	s.wantSent("SCCRQ")
 }
 
+// TestKeepWithoutTunnel has the time come at which a call is to be indicated again, when
+// the tunnel has been closed by the peer: the machine is to come to rest.
+func TestKeepWithoutTunnel(t *testing.T) {
+	s := tell(t, TunnelConfig{Dial: true, Incoming: true, Hello: -1, RedialMin: time.Minute, RedialMax: time.Minute})
+	if err := s.Keep(s.now, "there", aCall); err != nil {
+		t.Fatal(err)
+	}
+	s.after(0)
+	s.send(0, &wire.SCCRPV2{PeerV2: s.peer})
+	s.wantTold(TunnelUp)
+	s.spoken()
+	for _, c := range s.calls {
+		s.send(c.params.SessionID, &wire.ICRPV2{SessionID: 101})
+		s.send(c.params.SessionID, &wire.CDNV2{SessionID: 101, Result: wire.Result{Code: wire.CDNTemporary}})
+	}
+	s.wantTold(SessionDown)
+	s.send(0, &wire.StopCCNV2{TunnelID: 100, Result: wire.Result{Code: wire.StopShutdown}})
+	s.wantTold(TunnelDown)
+	for _, p := range s.peers { // the later of the two, whatever chance says
+		p.redialAt = p.kept.at.Add(time.Hour)
+		p.arrange()
+		due := p.kept.at
+		s.Advance(due)
+		if at := s.Deadline(); !at.After(due) {
+			t.Errorf("at %v the next deadline is %v", due, at)
+		}
+	}
+}
+
 // TestKeepRefuses keeps calls that cannot be.
 func TestKeepRefuses(t *testing.T) {
 	s := tell(t, TunnelConfig{Incoming: true})
