@@ -33,6 +33,9 @@ func main() {
 }
 
 func run() error {
+	if len(os.Args) > 1 && os.Args[1] == "respond" {
+		return respond()
+	}
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
 		case "blast":

@@ -71,6 +71,8 @@ const (
 	taggedRow    = "tagged"    // the same, with frames of a VLAN
 	vlanRow      = "vlan"      // of another at each end
 	hubRow       = "hub"       // of four ports at one end, two of them sessions that nobody is at
+
+	pppRow = "ppp" // a link of PPP over L2TPv2, between two TUNs
 )
 
 var kinds = []kind{
@@ -82,6 +84,7 @@ var kinds = []kind{
 	{name: taggedRow, plain: true, setUp: both(segment{keys: `interface = "seg"`, tags: [2]uint16{10, 10}})},
 	{name: vlanRow, plain: true, setUp: both(segment{keys: "pseudowire = \"vlan\"\ninterface = \"seg\"\nvlan = TAG", tags: [2]uint16{10, 20}})},
 	{name: hubRow, plain: true, setUp: both(segment{keys: tapKeys, hub: true})},
+	{name: pppRow, setUp: dialIn},
 	{name: wireguardGo, program: "wireguard-go", setUp: wireguard},
 	{name: openvpnRow, program: "openvpn", setUp: openvpn},
 	{name: tincRow, program: "tincd", setUp: tinc},
@@ -275,4 +278,42 @@ send_cookie = %[8]q
 		return err
 	}
 	return r.start(ctx, n, s.spanwire, "run", "-c", file.Name(), "--log-level", "error")
+}
+
+// dialIn runs the binary as an LNS and as its client.
+func dialIn(ctx context.Context, _ *netlab.Lab, r *row, s site) error {
+	dir, err := os.MkdirTemp(s.dir, "ppp-")
+	if err != nil {
+		return err
+	}
+	for _, i := range []int{1, 0} {
+		n, under, over, far := r.end(i)
+		name := filepath.Join(dir, fmt.Sprint(i))
+		users := fmt.Sprintf("[user.%s]\npassword = %q\naddress = %q\n", caller, setUpSecret, overA)
+		text := fmt.Sprintf(`[node]
+hostname = "ppp%d"
+control = %q
+[tunnel.t]
+version = 2
+mode = %q
+local = "%s:1701"
+peer = %q
+ppp = "p"
+[ppp.p]
+mode = %q
+tun = "o0"
+`, i, name+".sock", [2]string{"dial", "accept"}[i], under, far, [2]string{"client", "lns"}[i])
+		if i == 0 {
+			text += fmt.Sprintf("user = %q\npassword = %q\nroutes = [\"%s/32\"]\n", caller, setUpSecret, overB)
+		} else {
+			text += fmt.Sprintf("address = %q\npool = \"198.51.100.128/25\"\nusers_file = %q\n", over, name+"-users.toml")
+		}
+		if err := errors.Join(os.WriteFile(name+"-users.toml", []byte(users), 0o600), os.WriteFile(name+".toml", []byte(text), 0o600)); err != nil {
+			return err
+		}
+		if err := r.start(ctx, n, s.spanwire, "run", "-c", name+".toml", "--log-level", "error"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

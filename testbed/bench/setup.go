@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -36,6 +37,8 @@ type load struct {
 	Outstanding int // requests of each tunnel without a reply
 	Secret      bool
 	TAPs        bool
+	Version2    bool   // sessions are calls of L2TPv2
+	Method      string // of PPP, by which who calls proves who he is; empty: no PPP is spoken
 }
 
 var loads = []load{
@@ -44,6 +47,10 @@ var loads = []load{
 	{Name: "the same with one request at a time", Tunnels: 25, Sessions: 400, Outstanding: 1, Secret: true},
 	{Name: "10,000 tunnels at once, with a secret", Tunnels: 10000, Secret: true},
 	{Name: "10 tunnels of 50 sessions with a TAP each", Tunnels: 10, Sessions: 50, Outstanding: 4, TAPs: true},
+	{Name: "L2TPv2: 25 tunnels of 400 calls, without PPP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true},
+	{Name: "the same with PPP until there is IPv4, PAP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "pap"},
+	{Name: "the same with CHAP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "chap"},
+	{Name: "the same with MS-CHAPv2", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "mschapv2"},
 }
 
 // A setUp is what a load came to.
@@ -84,30 +91,10 @@ func (l load) measure(ctx context.Context, at site) (s setUp, err error) {
 	if err != nil {
 		return s, err
 	}
-	secret, tap := "", ""
-	if l.Secret {
-		secret = fmt.Sprintf("secret = %q\n", setUpSecret)
-	}
-	if l.TAPs {
-		tap = "tap = \"t{n}\"\n"
-	}
-	file := filepath.Join(at.dir, "responder.toml")
-	text := fmt.Sprintf(`[node]
-hostname = "responder"
-control = %q
-request_rate = 100000
-[tunnel.any]
-mode = "accept"
-local = "127.0.0.1:1701"
-peer = "any"
-peer_limit = 20000
-%s[tunnel.any.session.s]
-any_end_id = true
-%s`, filepath.Join(at.dir, "responder.sock"), secret, tap)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	responder, err := l.responder(ctx, at)
+	if err != nil {
 		return s, err
 	}
-	responder := command(ctx, at.spanwire, "run", "-c", file, "--log-level", "error")
 	responder.Stderr = os.Stderr
 	if err := n.Start(responder); err != nil {
 		return s, err
@@ -164,6 +151,41 @@ any_end_id = true
 	return s, nil
 }
 
+// responder returns the process that answers.
+func (l load) responder(ctx context.Context, at site) (*exec.Cmd, error) {
+	if l.Version2 && l.Method == "" {
+		return command(ctx, "/proc/self/exe", "respond"), nil
+	}
+	keys := "[tunnel.any.session.s]\nany_end_id = true\n"
+	if l.Secret {
+		keys = fmt.Sprintf("secret = %q\n", setUpSecret) + keys
+	}
+	if l.TAPs {
+		keys += "tap = \"t{n}\"\n"
+	}
+	if l.Version2 {
+		var err error
+		if keys, err = l.profile(at); err != nil {
+			return nil, err
+		}
+	}
+	file := filepath.Join(at.dir, "responder.toml")
+	text := fmt.Sprintf(`[node]
+hostname = "responder"
+control = %q
+request_rate = 100000
+[tunnel.any]
+mode = "accept"
+local = "127.0.0.1:1701"
+peer = "any"
+peer_limit = 20000
+%s`, filepath.Join(at.dir, "responder.sock"), keys)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return command(ctx, at.spanwire, "run", "-c", file, "--log-level", "error"), nil
+}
+
 // usage returns what a process has used of processors and holds of memory.
 func usage(pid int) (cpu time.Duration, memory int, _ error) {
 	cpu, err := processCPU(pid)
@@ -194,6 +216,9 @@ func dial(args []string) error {
 		return err
 	}
 	debug.SetGCPercent(800) // who dials shares the processors, and is not what is measured
+	if l.Version2 {
+		return call(l)
+	}
 	d := &dialler{load: l, tunnelsUp: make(chan struct{}, l.Tunnels), began: make(map[string]time.Time), next: make(map[string]int), done: make(chan struct{})}
 	d.Endpoint = l2tpv3.New(nowhere{}, slog.New(slog.DiscardHandler), control.Config{
 		HostName: "dialler", RouterID: 1, VendorName: "Spanwire", Capabilities: []pseudowire.Type{pseudowire.Ethernet}, Active: true,
@@ -209,8 +234,7 @@ func dial(args []string) error {
 	for range l.Tunnels {
 		<-d.tunnelsUp
 	}
-	s.TunnelSeconds = time.Since(began).Seconds()
-	s.TunnelRate = float64(l.Tunnels) / s.TunnelSeconds
+	s.tunnels(l, began)
 	if l.Sessions > 0 {
 		began = time.Now()
 		for i := range l.Tunnels {
@@ -219,17 +243,32 @@ func dial(args []string) error {
 			}
 		}
 		<-d.done
-		s.SessionSeconds = time.Since(began).Seconds()
-		s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
-		slices.Sort(d.took)
-		s.P50 = float64(d.took[len(d.took)/2].Microseconds()) / 1000
-		s.P99 = float64(d.took[len(d.took)*99/100].Microseconds()) / 1000
+		s.sessions(l, began, d.took)
 	}
+	return s.tell(d.Endpoint)
+}
+
+// tunnels and sessions take when all were up.
+func (s *setUp) tunnels(l load, began time.Time) {
+	s.TunnelSeconds = time.Since(began).Seconds()
+	s.TunnelRate = float64(l.Tunnels) / s.TunnelSeconds
+}
+
+func (s *setUp) sessions(l load, began time.Time, took []time.Duration) {
+	s.SessionSeconds = time.Since(began).Seconds()
+	s.SessionRate = float64(l.Tunnels*l.Sessions) / s.SessionSeconds
+	slices.Sort(took)
+	s.P50 = float64(took[len(took)/2].Microseconds()) / 1000
+	s.P99 = float64(took[len(took)*99/100].Microseconds()) / 1000
+}
+
+// tell tells who measures, and keeps all up for as long as he wants.
+func (s *setUp) tell(e *l2tpv3.Endpoint) error {
 	if err := json.NewEncoder(os.Stdout).Encode(s); err != nil {
 		return err
 	}
 	io.Copy(io.Discard, os.Stdin)
-	d.Close()
+	e.Close()
 	return nil
 }
 
