@@ -50,8 +50,8 @@ type Config struct {
 	EchoInterval time.Duration
 	EchoFailures int
 
-	// Setup is how long it may take from Open, or from the moment at which the peer
-	// begins again, until there is a network protocol; 0: 2 min.
+	// Setup is how long it may take from Open until there is a network protocol, or
+	// another one from the moment at which the peer begins again; 0: 2 min.
 	Setup time.Duration
 
 	// Random fills b with random octets; nil: crypto/rand.

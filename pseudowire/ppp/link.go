@@ -586,7 +586,9 @@ func (l *Link) unestablished() {
 	l.keys, l.hasKeys = keys{}, false
 	if l.phase != Terminate {
 		l.phase = Establish
-		l.setupAt = l.now.Add(l.cfg.Setup)
+		if l.setupAt.IsZero() { // who begins again before he came that far has no more time
+			l.setupAt = l.now.Add(l.cfg.Setup)
+		}
 	}
 	l.push(Event{Kind: LCPDown})
 }

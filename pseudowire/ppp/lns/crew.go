@@ -6,6 +6,7 @@ import "sync"
 // It has no goroutine while there is nothing to do.
 type crew struct {
 	most int
+	room int // of those that wait; 0: any number
 
 	mu      sync.Mutex
 	idle    sync.Cond
@@ -13,21 +14,25 @@ type crew struct {
 	at      int // how many are being called
 }
 
-func newCrew(most int) *crew {
-	c := &crew{most: max(most, 1)}
+func newCrew(most, room int) *crew {
+	c := &crew{most: max(most, 1), room: room}
 	c.idle.L = &c.mu
 	return c
 }
 
-// do has f be called.
-func (c *crew) do(f func()) {
+// do has f be called, and returns false if there is no room for one more that waits.
+func (c *crew) do(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.room > 0 && len(c.waiting) >= c.room {
+		return false
+	}
 	c.waiting = append(c.waiting, f)
 	if c.at < c.most {
 		c.at++
 		go c.work()
 	}
+	return true
 }
 
 func (c *crew) work() {

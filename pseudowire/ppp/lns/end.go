@@ -148,9 +148,16 @@ func (e *end) tell(do func(now time.Time)) {
 	e.unlock()
 }
 
-// sendPacket sends a packet that is ours, behind its headroom. mu may be held, for it
-// goes out later.
+// packetsWaiting bounds what is to be sent while somebody sends, for whoever asks for
+// more than the port takes.
+const packetsWaiting = 64
+
+// sendPacket sends a packet that is ours, behind its headroom. mu is held: it goes out
+// later.
 func (e *end) sendPacket(b []byte, p ppp.Protocol) {
+	if len(e.out) >= packetsWaiting {
+		return
+	}
 	f, ok := e.ppp.Prepend(pseudowire.NewFrame(b, pseudowire.Headroom), p)
 	if ok {
 		e.out = append(e.out, padded(f))

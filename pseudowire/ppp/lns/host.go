@@ -33,7 +33,7 @@ func newHost(device string, log *slog.Logger) (*host, error) {
 		h.Close()
 		return nil, fmt.Errorf("lns: %s: %w", device, err)
 	}
-	return &host{handle: h, index: l.Attrs().Index, crew: newCrew(1), log: log}, nil
+	return &host{handle: h, index: l.Attrs().Index, crew: newCrew(1, 0), log: log}, nil
 }
 
 // close waits until all is done.

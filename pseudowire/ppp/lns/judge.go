@@ -21,17 +21,19 @@ type judgement struct {
 }
 
 // judge finds out whether a proof is one, and tells the link later. Those that wait for
-// RADIUS and those that cost us time do not wait for each other.
+// RADIUS and those that cost us time do not wait for each other. The link's mu is held.
 func (s *Server) judge(l *Link, p *ppp.Proof, state radius.State) {
 	crew, how := s.checks, s.check
 	if s.remote(p) {
 		crew, how = s.asking, func(l *Link, p *ppp.Proof) judgement { return s.ask(l, p, state) }
 	}
-	crew.do(func() {
+	if !crew.do(func() {
 		if l.judging(p.Serial) { // else the link is gone, or the peer began again
 			l.judged(p, how(l, p))
 		}
-	})
+	}) {
+		l.after = append(l.after, func() { l.judged(p, judgement{text: "too many proofs wait"}) })
+	}
 }
 
 // remote reports whether a RADIUS server is to be asked.

@@ -176,6 +176,10 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// proofsWaiting bounds the proofs that wait to be judged. A link has one at a time, but
+// who opens and closes links at speed leaves those of links that are gone.
+const proofsWaiting = 1 << 14
+
 // newServer returns a Server that is not started.
 func newServer(cfg Config) (*Server, error) {
 	if cfg.MTU == 0 {
@@ -210,7 +214,7 @@ func newServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, clock: newClock(), log: cfg.Log,
-		asking: newCrew(cfg.Asking), checks: newCrew(runtime.GOMAXPROCS(0)),
+		asking: newCrew(cfg.Asking, proofsWaiting), checks: newCrew(runtime.GOMAXPROCS(0), proofsWaiting),
 		links: make(map[*Link]struct{}), held: make(map[netip.Prefix]*Link),
 		ran: make(chan error, 1),
 	}

@@ -21,14 +21,25 @@ import (
 type socket struct {
 	deliver atomic.Pointer[func([]pseudowire.Frame) int]
 	far     atomic.Pointer[dialler] // nil: it is gone
+	early   [][]byte                // what was sent before there is somebody to take an answer
 }
 
-func (s *socket) Attach(deliver func([]pseudowire.Frame) int) { s.deliver.Store(&deliver) }
+func (s *socket) Attach(deliver func([]pseudowire.Frame) int) {
+	s.deliver.Store(&deliver)
+	early := s.early
+	s.early = nil
+	for _, b := range early {
+		s.far.Load().take(b)
+	}
+}
 
 func (s *socket) Send(frames []pseudowire.Frame) int {
-	if d := s.far.Load(); d != nil {
-		for _, f := range frames {
-			d.take(append([]byte(nil), f.Bytes()...))
+	for _, f := range frames {
+		b := append([]byte(nil), f.Bytes()...)
+		if s.deliver.Load() == nil {
+			s.early = append(s.early, b)
+		} else if d := s.far.Load(); d != nil {
+			d.take(b)
 		}
 	}
 	return len(frames)
