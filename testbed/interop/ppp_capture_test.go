@@ -97,13 +97,18 @@ func judgePPP(capture []byte) (map[[2]netip.Addr]dialogue, error) {
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
-		key := [2]netip.Addr{from, to}
-		if to.Less(from) {
-			key = [2]netip.Addr{to, from}
-		}
+		key := between(from, to)
 		all[key] = append(all[key], f)
 	}
 	return all, nil
+}
+
+// between is the key of two hosts' dialogue.
+func between(a, b netip.Addr) [2]netip.Addr {
+	if b.Less(a) {
+		a, b = b, a
+	}
+	return [2]netip.Addr{a, b}
 }
 
 // faults are what tshark holds for malformed or for an error; on the rest it only
@@ -143,11 +148,11 @@ func (d dialogue) from(who netip.Addr) (said dialogue) {
 }
 
 // Messages of RFC 2661 section 3.2 by their types.
-var messages = map[string]string{"1": "SCCRQ", "2": "SCCRP", "3": "SCCCN", "4": "StopCCN", "6": "HELLO", "7": "OCRQ", "8": "OCRP", "9": "OCCN",
+var messages = map[string]string{"1": "SCCRQ", "2": "SCCRP", "3": "SCCCN", "4": "StopCCN", "7": "OCRQ", "8": "OCRP", "9": "OCCN",
 	"10": "ICRQ", "11": "ICRP", "12": "ICCN", "14": "CDN", "15": "WEN", "16": "SLI"}
 
-// control returns the control messages, without those that were sent again: "CDN 1"
-// is one with result code 1.
+// control returns the control messages, without those that were sent again, and those
+// that only ask whether the peer is there: "CDN 1" is one with result code 1.
 func (d dialogue) control() (all []string) {
 	seen := map[string]bool{}
 	for _, f := range d {

@@ -89,6 +89,7 @@ type GuestCall struct {
 	Talk   station.Talk
 	At     netip.AddrPort
 	Links  int
+	Global bool // each has an address of IPv6 beside its link-local one
 }
 
 func (g *PPPGuest) host(name string) *guestHost {
@@ -178,7 +179,7 @@ type PPPLink struct {
 	Global    []netip.Addr // what router advertisements gave
 }
 
-// Up waits until so many links of a host have an IPv4 address of each end.
+// Up waits until so many links of a host carry IPv4 and IPv6, and there is no other.
 func (g *PPPGuest) Up(c GuestCall, links *[]PPPLink) error {
 	for end := time.Now().Add(c.Within); ; time.Sleep(20 * time.Millisecond) {
 		var all []PPPLink
@@ -191,8 +192,10 @@ func (g *PPPGuest) Up(c GuestCall, links *[]PPPLink) error {
 		} else if err != nil {
 			return err
 		}
-		*links = slices.DeleteFunc(slices.Clone(all), func(l PPPLink) bool { return !l.Peer.IsValid() })
-		if len(*links) == c.Links && (c.Links > 0 || len(all) == 0) {
+		*links = slices.DeleteFunc(slices.Clone(all), func(l PPPLink) bool {
+			return !l.Peer.IsValid() || !l.LinkLocal.IsValid() || c.Global && len(l.Global) == 0
+		})
+		if len(*links) == c.Links && len(all) == c.Links {
 			return nil
 		}
 		if time.Now().After(end) {
@@ -253,10 +256,19 @@ func (h pppHost) run(script string) (out string, err error) {
 	return out, err
 }
 
-// up waits for so many links.
-func (h pppHost) up(n int, within time.Duration) (links []PPPLink, err error) {
-	err = h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Links: n, Within: within}, &links)
-	return links, err
+// up waits for a link; global: with an address of IPv6 that a router advertised.
+func (h pppHost) up(global bool) (PPPLink, error) {
+	var links []PPPLink
+	err := h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Links: 1, Global: global, Within: pppPatience}, &links)
+	if err != nil {
+		return PPPLink{}, err
+	}
+	return links[0], nil
+}
+
+// down waits until no link is left.
+func (h pppHost) down() error {
+	return h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Within: pppPatience}, new([]PPPLink))
 }
 
 func (h pppHost) listen(what station.Talk, at netip.AddrPort, within time.Duration) (came func() error, err error) {

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // The users' password, and the secret of tunnels that have one.
@@ -17,12 +16,13 @@ const (
 // An xl2tpd is a host of the guest with xl2tpd and, for each link, pppd.
 type xl2tpd struct {
 	pppHost
-	address netip.Addr // on the wire
-	global  []string   // lines of its file's section [global]
-	lac     string     // whom it dials; "": it is an LNS
-	lines   []string   // of the section of the LAC or the LNS
-	pppd    []string   // of pppd's file
-	dir     string     // here; there it is at /share/NAME
+	address  netip.Addr // on the wire
+	terminal bool       // data goes through a pseudo-terminal and xl2tpd, not through the kernel
+	lac      string     // whom it dials; "": it is an LNS
+	lines    []string   // of the section of the LAC or the LNS
+	pppd     []string   // of pppd's file
+	secret   string     // of all tunnels
+	dir      string     // here; there it is at /share/NAME
 }
 
 // there is a file of the host's as the guest has it.
@@ -35,7 +35,10 @@ func (x *xl2tpd) pppdPID() string { return "/run/ppp-" + x.name + ".pid" }
 
 // write writes the files of both daemons.
 func (x *xl2tpd) write() error {
-	text := "[global]\nlisten-addr = " + x.address.String() + "\nauth file = " + x.there("secrets") + "\n" + lines(x.global)
+	text := "[global]\nlisten-addr = " + x.address.String() + "\nauth file = " + x.there("secrets") + "\n"
+	if x.terminal {
+		text += "force userspace = yes\n"
+	}
 	if x.lac == "" {
 		text += "[lns default]\n"
 	} else {
@@ -46,7 +49,7 @@ func (x *xl2tpd) write() error {
 	for file, text := range map[string]string{
 		"xl2tpd.conf": text,
 		"options":     lines(options),
-		"secrets":     "* * " + pppSecret + "\n",
+		"secrets":     "* * " + x.secret + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(x.dir, file), []byte(text), 0o600); err != nil {
 			return err
@@ -62,15 +65,20 @@ func lines(all []string) (text string) {
 	return text
 }
 
-// start starts xl2tpd.
+// start starts xl2tpd, and waits until it listens.
 func (x *xl2tpd) start() error {
-	return x.guest.call("Start", GuestCall{Host: x.name, Script: fmt.Sprintf("exec xl2tpd -D -c %s -p %s -C %s >%s 2>&1",
+	err := x.guest.call("Start", GuestCall{Host: x.name, Script: fmt.Sprintf("exec xl2tpd -D -c %s -p %s -C %s >%s 2>&1",
 		x.there("xl2tpd.conf"), x.pid(), x.pipe(), x.there("xl2tpd.log"))})
+	if err != nil {
+		return err
+	}
+	_, err = x.run("until [ -p " + x.pipe() + " ]; do sleep 0.1; done")
+	return err
 }
 
 // order tells xl2tpd what to do, as xl2tpd-control does: "c peer" dials, "d peer" hangs up.
 func (x *xl2tpd) order(what string) error {
-	_, err := x.run(fmt.Sprintf("until [ -p %[1]s ]; do sleep 0.1; done; echo %[2]s >%[1]s", x.pipe(), what))
+	_, err := x.run("echo " + what + " >" + x.pipe())
 	return err
 }
 
@@ -80,18 +88,8 @@ func (x *xl2tpd) hangUp() error {
 	return err
 }
 
-// stop ends xl2tpd.
+// stop ends xl2tpd, if it has not ended.
 func (x *xl2tpd) stop() error {
-	_, err := x.run("kill $(cat " + x.pid() + ")")
+	_, err := x.run(fmt.Sprintf("[ ! -e %[1]s ] || kill $(cat %[1]s)", x.pid()))
 	return err
-}
-
-// logs are what both daemons had to say.
-func (x *xl2tpd) logs() string {
-	var text strings.Builder
-	for _, file := range []string{"xl2tpd.log", "pppd.log"} {
-		b, _ := os.ReadFile(filepath.Join(x.dir, file))
-		fmt.Fprintf(&text, "%s of %s:\n%s", file, x.name, b)
-	}
-	return text.String()
 }
