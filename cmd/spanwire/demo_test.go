@@ -27,6 +27,10 @@ func TestDemo(t *testing.T) {
 			"line in lyon   DLCI 100 ", "| DLCI 100 ", "line in paris  DLCI 200 ", "| DLCI 200 ",
 			"LMI q933a STATUS, full, ", "LMI cisco STATUS, full, ", "SLI ", "PVC 100 inactive", "dlci 200 (active)", "\nOK: ",
 		}},
+		{"demo ppp", []string{
+			"alice is in after ", "ping 2001:db8::2      answered in ", ", from 10.20.0.2", ", from 2001:db8:20:", "L2TPv2 ICRQ ", "LCP Configure-Ack id 1",
+			"IPv4 10.20.0.2 > 198.51.100.2 echo request", "LCP Terminate-Request", "L2TPv2 CDN ", "\nOK: ",
+		}},
 	} {
 		t.Run(v.args, func(t *testing.T) {
 			t.Parallel()

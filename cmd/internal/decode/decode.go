@@ -125,7 +125,9 @@ func Print(w io.Writer, r io.Reader, secrets []*wire.Secret, secretsV2 []*wire.S
 			continue
 		}
 		g.at = info.Timestamp
-		p.datagram(&g)
+		for more := true; more; {
+			more = p.datagram(&g)
+		}
 		if err := p.w.Flush(); err != nil {
 			return p.n, err
 		}
@@ -141,18 +143,39 @@ type printer struct {
 	n          Count
 }
 
-// datagram prints a datagram, if it is a control message or PPP's own.
-func (p *printer) datagram(g *datagram) {
+// datagram prints a datagram, if it is a control message or PPP's own, and reports
+// whether there is another behind it: a capture taken where it was sent has what one call
+// sends by UDP_SEGMENT as one.
+func (p *printer) datagram(g *datagram) (more bool) {
 	kind, _, b := wire.Classify(g.encap, g.octets)
 	switch {
 	case kind == wire.Control:
+		p.version3(g, kind, b)
 	case kind == wire.Version2 && !offersVersion3(b):
 		p.version2(g, b)
-		return
 	case kind == wire.Version2: // an SCCRQ that offers both versions
-	default:
-		return
+		p.version3(g, kind, b)
 	}
+	if kind != wire.Control && kind != wire.Version2 || g.encap != wire.UDP || g.partial != "" || len(b) < wire.ControlHeaderLen {
+		return false
+	}
+	length := int(binary.BigEndian.Uint16(b[2:]))
+	if !control(b) || length < wire.ControlHeaderLen || length >= len(b) || !control(b[length:]) {
+		return false
+	}
+	g.octets = b[length:]
+	return true
+}
+
+// control reports whether what begins so has the bits of a control message, RFC 3931
+// section 3.2.1 and RFC 2661 section 3.1.
+func control(b []byte) bool {
+	const bits, version = 0xc8, 0x0f
+	return len(b) >= wire.ControlHeaderLen && b[0] == bits && (b[1]&version == 2 || b[1]&version == 3)
+}
+
+// version3 prints a control message of L2TPv3.
+func (p *printer) version3(g *datagram, kind wire.Kind, b []byte) {
 	h, message, err := wire.ParseControl(b)
 	if err != nil && g.partial != "" {
 		p.partial(g, kind, b)

@@ -71,6 +71,9 @@ func TestVersion2Alone(t *testing.T) {
 	}{
 		{sccrp, []string{"challenge response not checked: the capture lacks the challenge\n"}, Count{Messages: 1, Unknown: 1}},
 		{icrq, []string{`MH Calling Number: "0123"`}, Count{Messages: 1}},
+		// As they leave in one call, and with what is no message behind it.
+		{append(append([]byte{}, icrq...), icrq...), []string{"ns 0 nr 0\n", `MH Calling Number: "0123"`}, Count{Messages: 2}},
+		{append(append([]byte{}, icrq...), "padding, zeros"...), []string{"L2TPv2 ICRQ "}, Count{Messages: 1}},
 		{sccrp[:7], []string{"L2TPv2, wire: malformed control message header"}, Count{Malformed: 1}},
 		{append(data, "\xff\x03\xc0\x21\x05\x01\x00\x06no"...), []string{`L2TPv2 data tunnel 7 session 9: LCP Terminate-Request id 1: "no"`}, Count{PPP: 1}},
 		{append(data, "\xff\x03\x00\x21\x45\x00\x00\x06no"...), nil, Count{}},

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"spanwire/cookie"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire/framerelay"
+	"spanwire/pseudowire/ppp"
 )
 
 // decode tells in a line what an Ethernet frame on the network between is, if it is a
@@ -25,9 +29,13 @@ func decode(frame []byte, inner func([]byte) (string, bool)) (line string, ok bo
 		return "", false
 	}
 	kind, session, rest := wire.Classify(wire.UDP, ip[headerLen+udp:])
-	where := fmt.Sprintf("%s > %s udp %d: L2TPv3", netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20])),
+	between := fmt.Sprintf("%s > %s udp %d: ", netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20])),
 		binary.BigEndian.Uint16(ip[headerLen+2:]))
+	where := between + "L2TPv3"
 	switch {
+	case kind == wire.Version2:
+		line, ok := decodeVersion2(rest)
+		return between + line, ok
 	case kind == wire.Control:
 		h, message, err := wire.ParseControl(rest)
 		if err != nil {
@@ -47,6 +55,52 @@ func decode(frame []byte, inner func([]byte) (string, bool)) (line string, ok bo
 		return fmt.Sprintf("%s session %d, cookie %x | %s", where, session, rest[:cookieLen], what), ok
 	}
 	return "", false
+}
+
+// messages are what a frame on the network between has: several control messages where
+// it was captured as it left, for one call sends them by UDP_SEGMENT.
+func messages(frame []byte) (all [][]byte) {
+	const ethernet, udp = 14, 8
+	if len(frame) < ethernet+20 || binary.BigEndian.Uint16(frame[12:]) != etherTypeIPv4 || frame[ethernet+9] != unix.IPPROTO_UDP {
+		return [][]byte{frame}
+	}
+	n := ethernet + int(frame[ethernet]&0x0f)*4 + udp
+	for len(frame) >= n+wire.ControlHeaderLen && frame[n]&0x80 != 0 {
+		length := int(binary.BigEndian.Uint16(frame[n+2:]))
+		if length < wire.ControlHeaderLen || n+length >= len(frame) {
+			break
+		}
+		all = append(all, frame[:n+length])
+		frame = slices.Concat(frame[:n], frame[n+length:])
+	}
+	return append(all, frame)
+}
+
+// decodeVersion2 tells what a message of L2TPv2 is, control or data.
+func decodeVersion2(b []byte) (line string, ok bool) {
+	if wire.ControlV2(b) {
+		h, message, err := wire.ParseControlV2(b)
+		if err != nil {
+			return "", false
+		}
+		name := "ZLB"
+		if t, has := wire.TypeOf(message); has {
+			name = t.String()
+		}
+		return fmt.Sprintf("L2TPv2 %-5s tunnel %d, session %d, Ns %d Nr %d", name, h.TunnelID, h.SessionID, h.Ns, h.Nr), true
+	}
+	h, frame, err := wire.ParseDataV2(b)
+	if err != nil {
+		return "", false
+	}
+	what, ok := ppp.Describe(frame)
+	const header = 4 // Address, Control and Protocol, as Spanwire sends them
+	if !ok && len(frame) > header {
+		kind := map[ppp.Protocol]uint16{ppp.IPv4: etherTypeIPv4, ppp.IPv6: etherTypeIPv6}[ppp.Protocol(binary.BigEndian.Uint16(frame[2:]))]
+		what, ok = decodePacket(kind, frame[header:])
+		what = map[uint16]string{etherTypeIPv4: "IPv4 ", etherTypeIPv6: "IPv6 "}[kind] + what
+	}
+	return fmt.Sprintf("L2TPv2 data  tunnel %d, session %d | %s", h.TunnelID, h.SessionID, what), ok
 }
 
 // circuit tells what an SLI says of the circuit.

@@ -35,11 +35,12 @@ be opened.`
 
 // Command returns the command demo with those of its other matters.
 func Command() *cobra.Command {
-	cmd := command("demo", "Join two LANs on this machine and show it; also VLANs, and Frame Relay", lanHelp, "two LANs are one", lan)
-	cmd.Example = "  spanwire demo\n  spanwire demo vlan\n  spanwire demo frame-relay"
+	cmd := command("demo", "Join two LANs on this machine and show it; also VLANs, Frame Relay, and PPP", lanHelp, "two LANs are one", lan)
+	cmd.Example = "  spanwire demo\n  spanwire demo vlan\n  spanwire demo frame-relay\n  spanwire demo ppp"
 	cmd.AddCommand(
 		command("vlan", "Join VLAN 10 of one trunk with VLAN 20 of another", vlanHelp, "VLAN 10 in lyon is VLAN 20 in paris", vlan),
 		command("frame-relay", "Join two routers on serial lines by a Frame Relay PVC", frameRelayHelp, "DLCI 100 in lyon is DLCI 200 in paris", frameRelay),
+		command("ppp", "Dial in to an LNS as a client of L2TPv2", pppHelp, "a user dials in, is put out, and dials in again", dialIn),
 	)
 	return cmd
 }
@@ -100,6 +101,7 @@ type demo struct {
 	lab   *netlab.Lab
 	dir   string
 	sites [2]*site
+	seen  []sight // on the network between
 }
 
 // run makes the sites, has show do what is its own with them, and tells how that went.
@@ -286,8 +288,10 @@ func drain(c *netlab.Capture, place string, decode func([]byte) (string, bool)) 
 		if err != nil {
 			return all
 		}
-		if line, ok := decode(frame); ok {
-			all = append(all, sight{at, place, line})
+		for _, m := range messages(frame) {
+			if line, ok := decode(m); ok {
+				all = append(all, sight{at, place, line})
+			}
 		}
 	}
 }
