@@ -696,12 +696,19 @@ type Status struct {
 	Stats Stats
 }
 
+// EncryptionLen is the octets by which MPPE makes packets longer: its header, and the
+// protocol that is encrypted with the packet. RFC 3078 section 3.
+const EncryptionLen = mppeHeaderLen + 2
+
+// Encrypted reports whether packets are encrypted.
+func (l *Link) Encrypted() bool { return l.mppe.Load() != nil }
+
 // Status returns what can be shown.
 func (l *Link) Status() Status {
 	s := Status{
 		Phase: l.phase, LCP: l.lcp.state, IPCP: l.ipcp.state, IPV6CP: l.ipv6cp.state, CCP: l.ccp.state, Reason: l.reason,
 		User: l.verifier.name, MRU: l.lcp.ours.mru, PeerMRU: l.lcp.peer.mru,
-		Encrypted: l.mppe.Load() != nil, Stats: l.stats,
+		Encrypted: l.Encrypted(), Stats: l.stats,
 	}
 	if l.lcp.state == Opened {
 		s.Method, s.Proof = l.lcp.ours.auth, l.lcp.peer.auth

@@ -169,6 +169,10 @@ func (c *Client) Open(port Port, call Call, closed func(Closed)) (*ClientLink, e
 	l.timer.due = l.due
 	l.happened = l.take
 	l.deadline = func() time.Time { return l.solicit }
+	l.resize = func() {
+		l.agree(l.agreed)
+		l.setMTU()
+	}
 	l.agree(c.cfg.MTU)
 	l.opened = time.Now()
 	l.id = newSessionID()
@@ -328,8 +332,7 @@ func (l *ClientLink) Disconnect() { l.tell(func(now time.Time) { l.ppp.Close(now
 func (l *ClientLink) Fit(mtu int) {
 	l.tell(func(time.Time) {
 		l.fits = mtu
-		l.agree(l.agreed)
-		l.setMTU()
+		l.resize()
 	})
 }
 

@@ -41,14 +41,17 @@ type end struct {
 	// than the machine knows of. Both have mu held.
 	happened func(now time.Time, e ppp.Event)
 	deadline func() time.Time
+	// resize has the link's packets become as large as they may be. mu is held.
+	resize func()
 
-	mu       sync.Mutex
-	agreed   int      // with the peer, the MTU
-	fits     int      // the MTU that the path carries; 0: not known
-	out      [][]byte // frames to be sent, behind their headroom
-	after    []func() // to be called when mu is not held
-	flushing bool     // somebody does
-	over     bool     // the link is closed, or its port is
+	mu        sync.Mutex
+	agreed    int      // with the peer, the MTU
+	fits      int      // the MTU that the path carries; 0: not known
+	encrypted bool     // packets are
+	out       [][]byte // frames to be sent, behind their headroom
+	after     []func() // to be called when mu is not held
+	flushing  bool     // somebody does
+	over      bool     // the link is closed, or its port is
 }
 
 // usage counts the packets of a link, and their octets.
@@ -80,6 +83,10 @@ func (e *end) drain(now time.Time) {
 			more = true // what becomes of it may give the machine more to say
 			e.happened(now, event)
 		}
+	}
+	if now := e.ppp.Encrypted(); now != e.encrypted {
+		e.encrypted = now
+		e.resize()
 	}
 	if !e.over {
 		at := e.ppp.Deadline()
@@ -121,9 +128,12 @@ func (e *end) unlock() {
 func (e *end) agree(mtu int) {
 	e.agreed = mtu
 	if e.fits > 0 {
-		mtu = min(mtu, max(e.fits, ppp.MinMRU))
+		mtu = min(mtu, e.fits)
 	}
-	e.mtu.Store(int32(mtu))
+	if e.encrypted {
+		mtu -= ppp.EncryptionLen
+	}
+	e.mtu.Store(int32(max(mtu, ppp.MinMRU)))
 }
 
 // receive takes a frame that is no packet, or not one that may pass now.

@@ -102,6 +102,7 @@ func (l *Link) open(port Port) error {
 	l.port, l.clock = port, s.clock
 	l.timer.due = l.due
 	l.happened, l.deadline = l.take, l.wanted
+	l.resize = func() { l.agree(l.agreed) }
 	l.agree(s.cfg.MTU)
 	l.opened = now
 	if l.id = newSessionID(); s.cfg.RADIUS != nil {
@@ -263,7 +264,7 @@ func (l *Link) Disconnect(cause radius.Cause) {
 func (l *Link) Fit(mtu int) {
 	l.tell(func(time.Time) {
 		l.fits = mtu
-		l.agree(l.agreed)
+		l.resize()
 	})
 }
 
