@@ -450,3 +450,121 @@ func TestWatchLinks(t *testing.T) {
 }
 
 var errDone = errors.New("done")
+
+// TestBothVersions has one who dials for both versions meet those who know either, or
+// both, and wants what they have in common; and again when the peer is another one.
+func TestBothVersions(t *testing.T) {
+	t.Parallel()
+	session := func(name string) string {
+		return "[tunnel." + name + ".session.office]\ntap = \"office0\"\n"
+	}
+	auto := func(text string) string { return strings.Replace(text, "version = 2", "version = \"auto\"", 1) }
+	lyon, paris := twoSites(t)
+	client := auto(clientFile) + session("lyon")
+	accept := strings.Replace(lnsFile, "USERS", usersOf(t), 1)
+	three := strings.NewReplacer("version = 2\n", "", "ppp     = \"phones\"\n", "", `peer    = "any"`, "peer = \"192.0.2.2\"").Replace(accept) + session("phones")
+	p := paris.start(t, client)
+	for _, v := range []struct {
+		name, file string
+		version    int
+	}{
+		{"L2TPv2 alone", accept, 2},
+		{"L2TPv3 alone", three, 3},
+		{"both", strings.Replace(auto(accept), `peer    = "any"`, "peer = \"192.0.2.2\"", 1) + session("phones"), 3},
+		{"L2TPv2 alone, again", accept, 2},
+	} {
+		l := lyon.start(t, v.file)
+		if v.version == 2 {
+			l.link(t, "phones")
+			p.link(t, "lyon")
+			p.sessions(t, 0)
+		} else {
+			l.sessions(t, 1)
+			p.sessions(t, 1)
+			s, err := api.Dial(p.socket).Status(context.Background())
+			if err != nil || len(s.PPP[0].Links) > 0 {
+				t.Errorf("%s: links %+v, want none beside a session of L2TPv3: %v", v.name, s.PPP, err)
+			}
+		}
+		l.Process.Signal(syscall.SIGTERM)
+		l.ends(t)
+	}
+}
+
+// TestUpDown closes and opens a tunnel of L2TPv2 by command, on both sides, and a call.
+func TestUpDown(t *testing.T) {
+	t.Parallel()
+	_, _, l, p, _ := dialledIn(t)
+	do := func(p *process, command, name string) {
+		t.Helper()
+		if code, _, stderr := run(command, name, "--control", p.socket); code != 0 {
+			t.Fatalf("%s %s: %s", command, name, stderr)
+		}
+	}
+	noLink := func() {
+		t.Helper()
+		for _, p := range []*process{l, p} {
+			eventually(t, "no link", func() error {
+				if s, err := api.Dial(p.socket).Status(context.Background()); err != nil || len(s.PPP[0].Links) > 0 {
+					return fmt.Errorf("%+v %v", s.PPP, err)
+				}
+				return nil
+			})
+		}
+	}
+	for _, v := range []struct {
+		p    *process
+		name string
+	}{{p, "lyon"}, {l, "phones"}} {
+		do(v.p, "down", v.name)
+		noLink()
+		if s, err := api.Dial(v.p.socket).Status(context.Background()); err != nil || s.Tunnels[0].State != "down" {
+			t.Errorf("%s is %+v, want it down: %v", v.name, s.Tunnels, err)
+		}
+		do(v.p, "up", v.name)
+		l.link(t, "phones")
+		p.link(t, "lyon")
+	}
+	for _, what := range []string{"call", "tunnel"} {
+		former := l.link(t, "phones")
+		name := former.Name
+		if what == "tunnel" {
+			name, _, _ = strings.Cut(name, "/")
+		}
+		do(l, "down", name)
+		eventually(t, "another link", func() error {
+			if now := l.link(t, "phones"); now.Name == former.Name {
+				return errors.New("it is the same")
+			}
+			return nil
+		})
+	}
+}
+
+// TestTransports dials in over IPv6, with sequence numbers and encryption.
+func TestTransports(t *testing.T) {
+	t.Parallel()
+	lyon, paris := twoSites(t)
+	lyon.address(t, "wan", "2001:db8::1/64")
+	paris.address(t, "wan", "2001:db8::2/64")
+	over := strings.NewReplacer("192.0.2.1:1701", "[2001:db8::1]:1701", "192.0.2.2:1701", "[2001:db8::2]:1701", "192.0.2.1", "2001:db8::1",
+		"echo_failures = 3", "echo_failures = 3\nmppe = \"required\"", `ppp     = "phones"`, "ppp = \"phones\"\nsequence = true")
+	l := lyon.start(t, strings.Replace(over.Replace(lnsFile), "USERS", usersOf(t), 1))
+	p := paris.start(t, over.Replace(clientFile))
+	user, client := l.link(t, "phones"), p.link(t, "lyon")
+	if user.Encryption != "mppe" || client.Encryption != "mppe" || !strings.HasPrefix(user.Peer, "[2001:db8::2]:") {
+		t.Errorf("the LNS has %+v,\nthe client %+v, want both encrypted", user, client)
+	}
+	four, six := talks(t, lyon, paris, client)
+	for _, n := range []int{100, user.MTU - 48} {
+		eventually(t, fmt.Sprintf("an echo of %d octets over IPv4", n), func() error { return four.once(n) })
+		eventually(t, fmt.Sprintf("an echo of %d octets over IPv6", n), func() error { return six.once(n) })
+	}
+	s, err := api.Dial(p.socket).Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Tunnels[0].Calls[0].Counters; c["rx_lost"] != 0 || c["rx_packets"] == 0 {
+		t.Errorf("%+v", c)
+	}
+}
