@@ -29,8 +29,9 @@ func pap(id byte, name, password string) []byte {
 // A mallory is a peer that takes whatever is asked of him in LCP, and for the rest does
 // what a test has him do.
 type mallory struct {
-	port *cableEnd
-	link *Link
+	port   *cableEnd
+	link   *Link
+	answer func(p ppp.Protocol, packet []byte) // of all else; nil: nothing is answered
 
 	mu    sync.Mutex
 	heard map[string]int // by protocol and code
@@ -40,8 +41,13 @@ type mallory struct {
 // mallory has him dial in.
 func (w *world) mallory() *mallory {
 	w.t.Helper()
+	return w.dialRaw(nil)
+}
+
+func (w *world) dialRaw(answer func(p ppp.Protocol, packet []byte)) *mallory {
+	w.t.Helper()
 	a, b := cable()
-	m := &mallory{port: b, heard: make(map[string]int)}
+	m := &mallory{port: b, answer: answer, heard: make(map[string]int)}
 	var err error
 	if m.link, err = w.server.Open(a, Call{Name: "mallory"}, nil); err != nil {
 		w.t.Fatal(err)
@@ -60,6 +66,8 @@ func (m *mallory) deliver(frames []pseudowire.Frame) int {
 		m.mu.Unlock()
 		if p == ppp.LCP && b[4] == 1 {
 			m.say(said(ppp.LCP, 2, b[5], b[8:]...))
+		} else if m.answer != nil {
+			m.answer(p, b[4:])
 		}
 	}
 	return len(frames)
@@ -172,6 +180,52 @@ func TestFlood(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFloodUp has a user whose link is up ask for a router and for a prefix 5,000 times
+// at once. RFC 4861 section 6.2.6: "no more than one advertisement every
+// MIN_DELAY_BETWEEN_RAS seconds".
+func TestFloodUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := begin(t, usual(t))
+		a, b := cable()
+		adverts, delegations := 0, 0
+		a.lose = func(frame []byte) bool {
+			if frame[2] == 0 && frame[3] == 0x57 {
+				switch packet := frame[4:]; {
+				case packet[6] == protocolICMPv6 && packet[ipv6Len] == routerAdvertisement:
+					adverts++
+				case packet[6] == protocolUDP:
+					delegations++
+				}
+			}
+			return false
+		}
+		c := w.dialOver(a, b, ClientConfig{User: "alice", Password: "wonderland"})
+		settle(time.Minute)
+		c.wantAll(t)
+		adverts = 0
+		own := c.link.Status().PPP.LocalID.LinkLocal()
+		question := appendUDP6([]byte{0xff, 3, 0, 0x57}, netip.AddrPortFrom(own, dhcpClientPort), netip.AddrPortFrom(routerAddress, dhcpServerPort),
+			[]byte{byte(dhcpSolicit), 1, 2, 3, 0, dhcpClientID, 0, 4, 0, 1, 2, 3, 0, dhcpIAPD, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0})
+		const n = 5000
+		for range n {
+			b.Send([]pseudowire.Frame{pseudowire.NewFrame(append([]byte{0xff, 3, 0, 0x57}, appendSolicitation(nil, own)...), 0)})
+			b.Send([]pseudowire.Frame{pseudowire.NewFrame(question, 0)})
+		}
+		settle(time.Second)
+		if adverts != 1 || delegations == 0 || delegations > n {
+			t.Errorf("%d advertisements and %d delegations, want 1, and some up to %d", adverts, delegations, n)
+		}
+		c.far.mu.Lock()
+		if len(c.far.out) > 0 || cap(c.far.out) > 2*packetsWaiting {
+			t.Errorf("%d frames are left, room for %d", len(c.far.out), cap(c.far.out))
+		}
+		c.far.mu.Unlock()
+		c.end(t)
+		settle(time.Minute)
+		w.end()
+	})
 }
 
 // TestLoops has a peer answer everything with a Nak or a Reject, for ever.

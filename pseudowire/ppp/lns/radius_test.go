@@ -3,6 +3,7 @@ package lns
 import (
 	"bufio"
 	"context"
+	"crypto/md5"
 	"fmt"
 	"net/netip"
 	"os"
@@ -209,6 +210,42 @@ func TestFreeRADIUSRefuses(t *testing.T) {
 	want(t, "counts", w.server.Counts().Up, 0)
 	w.endAll()
 	want(t, "told", kinds(f.Records()), "[Accounting-On Accounting-Off]")
+}
+
+// TestFreeRADIUSEAP has a peer prove who he is by EAP-MD5, RFC 3748 section 5.4, which
+// the LNS does not look into.
+func TestFreeRADIUSEAP(t *testing.T) {
+	f := freeradius.Start(t, remoteUsers)
+	cfg := remoteConfig(t, "", f)
+	cfg.Methods = []ppp.Method{ppp.ByEAP}
+	w := begin(t, cfg)
+	const request, response, identity, challenge = 1, 2, 1, 4
+	for password, code := range map[string]int{"wonderland": 3, "x": 4} {
+		var m *mallory
+		m = w.dialRaw(func(p ppp.Protocol, b []byte) {
+			switch {
+			case p != ppp.EAP || b[0] != request:
+			case b[4] == identity:
+				m.say(said(ppp.EAP, response, b[1], append([]byte{identity}, "alice"...)...))
+			case b[4] == challenge:
+				sum := md5.Sum(slices.Concat(b[1:2], []byte(password), b[6:6+int(b[5])]))
+				m.say(said(ppp.EAP, response, b[1], append([]byte{challenge, 16}, sum[:]...)...))
+			}
+		})
+		m.say(said(ppp.LCP, 1, 1))
+		until(t, "judged", func() bool { return m.count("EAP/3")+m.count("EAP/4") > 0 })
+		want(t, "as it should be", m.count(fmt.Sprintf("EAP/%d", code)), 1)
+		if code == 3 {
+			until(t, "IPCP", func() bool { return m.count("IPCP/1") > 0 })
+			want(t, "user", m.link.Status().User, "alice")
+			want(t, "method", m.link.Status().Method, ppp.ByEAP)
+		} else {
+			until(t, "terminated", func() bool { return m.count("LCP/5") > 0 })
+		}
+		m.link.Close(radius.UserRequest)
+	}
+	want(t, "refused", w.server.Counts().Refused, 1)
+	w.endAll()
 }
 
 // TestFreeRADIUSAccounts wants all that is to be told of a link to be told, and orders
