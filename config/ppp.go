@@ -112,6 +112,7 @@ func pppFields(q *PPP, d *profile) []keys {
 			{"password_file", textType, passwordFile(&c.Password, d.dir), ""},
 			{"routes", arrayType, networks(&c.Routes), ""},
 			{"dns_file", textType, text(&c.DNSFile, absolutePath), ""},
+			{"resolvectl", textType, text(&c.Resolvectl, absolutePath), ""},
 			{"ipv4", booleanType, not(&c.NoIPv4), ""},
 			{"ipv6", booleanType, not(&c.NoIPv6), ""},
 		}},
