@@ -304,5 +304,3 @@ func (p *Call) setMTU(mtu int) {
 		p.notify(mtu)
 	}
 }
-
-func (p *Call) lastReceived() time.Time { return p.link.Stats().LastReceived }

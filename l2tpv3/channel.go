@@ -467,7 +467,7 @@ func (c *channel) look() time.Duration {
 // sessions what its path carries.
 func (c *channel) attend(d *Dynamic) {
 	for _, s := range d.sessions {
-		if at := s.stats().LastReceived; at.After(d.heard) {
+		if at := s.lastReceived(); at.After(d.heard) {
 			d.heard = at
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"spanwire/l2tpv3/dataplane"
 	"spanwire/l2tpv3/transport"
@@ -187,6 +188,19 @@ func (s *Session) stats() dataplane.Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sum()
+}
+
+// lastReceived returns when a frame last came by any of the Links.
+func (s *Session) lastReceived() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.past.LastReceived
+	for _, l := range s.links {
+		if at := l.LastReceived(); at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // Drops returns what was dropped of all that came or was to go, and the ID of the

@@ -175,7 +175,7 @@ func (t *Tunnel) lastError() error {
 
 func (t *Tunnel) lastReceived() (last time.Time) {
 	for _, s := range t.sessions {
-		if at := s.stats().LastReceived; at.After(last) {
+		if at := s.lastReceived(); at.After(last) {
 			last = at
 		}
 	}

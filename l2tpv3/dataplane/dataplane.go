@@ -143,6 +143,10 @@ type Link interface {
 
 	Stats() Stats
 
+	// LastReceived returns when a frame last came, as Stats does; whoever looks
+	// after thousands of Links asks for no more.
+	LastReceived() time.Time
+
 	// Close takes the session out of the plane, whose Session ID is free from
 	// then on. It waits for calls of deliver that run: when it returns, none
 	// runs and none will begin, not even for frames that were received before

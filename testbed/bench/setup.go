@@ -360,6 +360,7 @@ func (nowhere) Attach(func([]pseudowire.Frame) int)                 {}
 func (nowhere) SetPath(*transport.Conn, *transport.Path)            {}
 func (nowhere) Stats() (s dataplane.Stats)                          { return s }
 func (nowhere) Close()                                              {}
+func (nowhere) LastReceived() (at time.Time)                        { return at }
 func (nowhere) Receive(*transport.Datagram, uint32)                 {}
 func (nowhere) ReceiveV2(*transport.Datagram)                       {}
 func (nowhere) Number(bool)                                         {}

@@ -649,10 +649,16 @@ func (l *Link) Stats() dataplane.Stats {
 		Drops:        l.drops.load(),
 		Misread:      l.in.ethernet && l.in.told.Load() >= misreadFrames,
 	}
-	if t := l.in.lastReceived.Load(); t != 0 {
-		s.LastReceived = time.Unix(0, t)
-	}
+	s.LastReceived = l.LastReceived()
 	return s
+}
+
+// LastReceived implements dataplane.Link.
+func (l *Link) LastReceived() (at time.Time) {
+	if t := l.in.lastReceived.Load(); t != 0 {
+		at = time.Unix(0, t)
+	}
+	return at
 }
 
 // misreadFrames is how many frames in a row must make sense only four octets off
