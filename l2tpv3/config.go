@@ -1,6 +1,6 @@
 // Package l2tpv3 is the endpoint: it holds the sockets, tells control from data,
 // and keeps tunnels and their sessions going whatever happens to addresses,
-// routes and names. RFC 3931.
+// routes and names. RFC 3931, and RFC 2661 where a peer speaks L2TPv2.
 package l2tpv3
 
 import (

@@ -46,6 +46,7 @@ type configV2 struct {
 	// Guarded by channel.mu.
 	auto     *Dynamic  // with which it dials for both versions; nil: it is by itself
 	attempts int       // auto: those in a row
+	shut     bool      // by command
 	one      *tunnelV2 // of one that dials: its tunnel; nil: it is not up
 
 	down, noted, told repeated // what was logged of it
@@ -96,7 +97,7 @@ const offerRetries = 2
 
 // AddAuto opens a tunnel to a peer of which it is not known whether it speaks L2TPv3,
 // and keeps it open: as the first says if it does, and as the second if it speaks
-// L2TPv2 alone. What the second says of Socket, Peer and From is the first's. RFC 3931
+// L2TPv2 alone. The second's TunnelConfig and From are the first's. RFC 3931
 // section 4.7.3 has one SCCRQ be for both; where nobody answers that, somebody on the
 // way may drop what is odd, and the next attempt is one for each.
 func (e *Endpoint) AddAuto(cfg DynamicConfig, v2 Version2Config) (*Dynamic, error) {
@@ -206,10 +207,13 @@ func (c *channel) configOf(tunnel string) *configV2 {
 
 // upV2 opens what is down, in all the versions that it has.
 func (c *channel) upV2(now time.Time, name string) error {
+	v := c.configsV2[name]
 	err := c.node.Up(now, name)
-	if c.tunnels[name] != nil {
+	// A peer that speaks L2TPv2 now is asked for no L2TPv3, too.
+	if c.tunnels[name] != nil && (v.auto == nil || v.one == nil || v.shut) {
 		err = errors.Join(err, c.lcce.Up(now, name))
 	}
+	v.shut = false
 	return err
 }
 
@@ -217,6 +221,9 @@ func (c *channel) upV2(now time.Time, name string) error {
 func (c *channel) downV2(now time.Time, name string) error {
 	if p := c.callNamed(name); p != nil {
 		return c.node.Hangup(now, p.id, wire.CDNV2{Result: wire.Result{Code: wire.CDNAdministrative, Message: l2tpv2.ByCommand}})
+	}
+	if v := c.configsV2[name]; v != nil {
+		v.shut = true
 	}
 	err := c.node.Down(now, name)
 	if c.tunnels[name] != nil {
@@ -377,7 +384,7 @@ func (c *channel) direct(t *tunnelV2, p *Call) {
 func (c *channel) attendV2(t *tunnelV2) {
 	recent := time.Now().Add(-checkEvery)
 	for _, p := range t.calls {
-		if at := p.lastReceived(); at.After(t.heard) {
+		if at := p.link.LastReceived(); at.After(t.heard) {
 			if t.heard = at; at.After(recent) {
 				break
 			}

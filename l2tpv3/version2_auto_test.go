@@ -98,9 +98,7 @@ func TestAuto(t *testing.T) {
 			} else if _, err := a.Indicate("isp", aCall("1")); err == nil || !strings.Contains(err.Error(), "speaks L2TPv3") {
 				t.Errorf("a call in a tunnel of L2TPv3: %v", err)
 			}
-			if n := b.Status().RefusedV2; n != ([l2tpv2.Drops]Refusal{}) {
-				t.Errorf("%+v", n)
-			}
+			b.refusedNothing()
 			// The peer begins anew, with the other version.
 			b.Close()
 			b = newEnd(t, "accept")
@@ -119,7 +117,54 @@ func TestAuto(t *testing.T) {
 				}
 				a.speaks(v.then)
 			}
+			// At once the one follows the other, and what is up stays as it is.
+			for _, do := range []func(string) error{a.Down, a.Up, a.Up} {
+				if err := do("isp"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.speaks(v.then)
+			b.speaks(v.then)
+			before := b.Status().Refused
+			if err := a.Up("isp"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			if after := b.Status().Refused; v.then == 2 && after != before {
+				t.Errorf("what speaks L2TPv2 was asked for L2TPv3: %+v", after)
+			}
 		})
+	}
+}
+
+// TestAutoYields has the peer ask for a tunnel of L2TPv3 while there is one of L2TPv2,
+// which makes room; and for one of L2TPv2 while there is one of L2TPv3, which stays.
+func TestAutoYields(t *testing.T) {
+	here, there := free(t, "127.0.0.1"), free(t, "127.0.0.2")
+	dial3, dial2, _, accept2 := autoEnds(here, there)
+	dial2.Control.Listen, dial2.Control.Incoming = true, true
+	a, b := newEnd(t, "dial"), newEnd(t, "accept")
+	b.add(accept2)
+	if _, err := a.AddAuto(dial3, dial2); err != nil {
+		t.Fatal(err)
+	}
+	a.wait(l2tpv2.SessionUp)
+	their3, their2, _, _ := autoEnds(there, here)
+	their3.Name, their2.Name = "back", "back2"
+	if _, err := b.AddDynamic(their3); err != nil {
+		t.Fatal(err)
+	}
+	if down := a.wait(l2tpv2.TunnelDown); !strings.Contains(down.Reason, "L2TPv3 is spoken") {
+		t.Errorf("%+v", down)
+	}
+	a.speaks(3)
+	b.add(their2)
+	a.wait(l2tpv2.TunnelUp)
+	if down := a.wait(l2tpv2.TunnelDown); !strings.Contains(down.Reason, "L2TPv3 is spoken") {
+		t.Errorf("%+v", down)
+	}
+	if !a.v3Up() {
+		t.Error("L2TPv3 is not spoken any more")
 	}
 }
 
@@ -260,10 +305,23 @@ func TestVersionsShareAPort(t *testing.T) {
 	if g := b.Glance(); g.Tunnels != 2 || g.Up != 2 || g.Calls != 1 {
 		t.Errorf("%+v", g)
 	}
-	for _, e := range []*end{a, b} {
-		s := e.Status()
-		if s.RefusedV2 != ([l2tpv2.Drops]Refusal{}) || s.Refused != ([control.Drops]Refusal{}) {
-			t.Errorf("%+v %+v", s.RefusedV2, s.Refused)
+	a.refusedNothing()
+	b.refusedNothing()
+}
+
+// refusedNothing wants every message to have been acted upon, but for requests that came
+// before anybody was told who may ask.
+func (e *end) refusedNothing() {
+	e.t.Helper()
+	s := e.Status()
+	for why, r := range s.Refused {
+		if r.Count > 0 && control.Drop(why) != control.DropNoTunnel {
+			e.t.Errorf("%d messages were refused: %v", r.Count, control.Drop(why))
+		}
+	}
+	for why, r := range s.RefusedV2 {
+		if r.Count > 0 && l2tpv2.Drop(why) != l2tpv2.DropNoTunnel {
+			e.t.Errorf("%d messages of L2TPv2 were refused: %v", r.Count, l2tpv2.Drop(why))
 		}
 	}
 }
