@@ -51,6 +51,8 @@ type Node struct {
 
 	HalfOpen    int // as control.Config has them
 	RequestRate int
+
+	Metrics netip.AddrPort // where they are told; not valid: nowhere
 }
 
 // A Tunnel is a tunnel with its sessions.

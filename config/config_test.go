@@ -72,7 +72,7 @@ func TestGood(t *testing.T) {
 // TestFull reads every key at another value than its default.
 func TestFull(t *testing.T) {
 	f, err := Parse("f.toml", []byte(`
-node = { hostname = "lyon", router_id = "192.0.2.1", control = "/s", log_format = "json", log_level = "debug", half_open = 5, request_rate = 6 }
+node = { hostname = "lyon", router_id = "192.0.2.1", control = "/s", log_format = "json", log_level = "debug", half_open = 5, request_rate = 6, metrics = "[::1]:9170" }
 [tunnel.paris]
 mode = "static"
 encap = "udp"
@@ -104,7 +104,7 @@ addresses = ["198.51.100.1/24", "2001:db8::1/64"]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Node{"lyon", netip.MustParseAddr("192.0.2.1"), "/s", "json", "debug", 5, 6}); f.Node != want {
+	if want := (Node{"lyon", netip.MustParseAddr("192.0.2.1"), "/s", "json", "debug", 5, 6, netip.MustParseAddrPort("[::1]:9170")}); f.Node != want {
 		t.Errorf("node %+v, want %+v", f.Node, want)
 	}
 	tunnel := f.Tunnels[0]
@@ -200,6 +200,7 @@ func TestBad(t *testing.T) {
 		{hostname, `log_format = "xml"`, 2, `node: log_format: found "xml", want "text" or "json"`},
 		{hostname, `half_open = 0`, 2, `node: half_open: found 0, want integer from 1 to 1000000`},
 		{hostname, `request_rate = 1000001`, 2, `node: request_rate: found 1000001, want integer from 1 to 1000000`},
+		{hostname, `metrics = "9170"`, 2, `node: metrics: found "9170", want an address with a port: "192.0.2.1:3799"`},
 		{hostname, `log_level = "loud"`, 2, `node: log_level: found "loud", want "debug" or "info" or "warn" or "error"`},
 		{"[node]", "[nod]", 1, `nod: unknown key, want "node"?`},
 		{"[node]\n" + hostname, `node = 5`, 1, `node: found integer, want [node]`},

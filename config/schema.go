@@ -85,6 +85,7 @@ func nodeFields(n *Node) []keys {
 		{"log_level", textType, choice(&n.LogLevel, itself, []string{"debug", "info", "warn", "error"}), ""},
 		{"half_open", integerType, number(&n.HalfOpen, 1, most), ""},
 		{"request_rate", integerType, number(&n.RequestRate, 1, most), ""},
+		{"metrics", textType, addressPort(&n.Metrics), ""},
 	}}}
 }
 

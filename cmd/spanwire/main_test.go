@@ -276,6 +276,43 @@ func segmentStatus(now time.Time) api.Status {
 	}
 }
 
+// userStatus is of an LNS with two users, who also dials in to another.
+func userStatus(now time.Time) api.Status {
+	since := now.Add(-time.Minute)
+	return api.Status{
+		Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now},
+		Tunnels: []api.Tunnel{
+			{Name: "phones", Mode: "accept", Version: 2, Encap: "udp", State: "template", Since: since, Local: "192.0.2.1:1701", PeerName: "any", Control: &api.Control{}},
+			{Name: "phones#7", Mode: "accept", Version: 2, Encap: "udp", State: "established", Since: since, Local: "192.0.2.1:1701", Peer: "192.0.2.2:1701",
+				PathMTU: 1500, LastReceived: now,
+				Control: &api.Control{Template: "phones", ConnectionID: 7, PeerConnectionID: 8, PeerHostName: "paris", PeerVendor: "xelerl", Window: 4, Authenticated: true},
+				Calls: []api.PPPCall{
+					{Name: "phones#7/1", State: "established", Since: since, Role: "lns", SessionID: 5, PeerSessionID: 6, CalledNumber: "100", CallingNumber: "\x1b[2J", LastReceived: now,
+						Counters: api.Counters{"rx_packets": 9, "rx_bytes": 900, "tx_packets": 10, "tx_bytes": 1000, "rx_detached": 2}},
+					{Name: "phones#7/2", State: "established", Since: since, Role: "lns", SessionID: 15, PeerSessionID: 16},
+				}},
+			{Name: "head", Mode: "dial", Version: 2, Encap: "udp", State: "idle", Since: since, Peer: "192.0.2.4:1701", LastError: unanswering,
+				Control: &api.Control{NextAttempt: now.Add(7 * time.Second)}},
+		},
+		PPP: []api.PPP{
+			{Name: "phones", Mode: "lns", TUN: "phones0", State: api.Up, MTU: 1456,
+				Pools:    []api.Pool{{Name: "ipv4", Used: 1, Size: 254}, {Name: "ipv6", Used: 1, Size: 65536}},
+				Counters: api.Counters{"links_up": 3, "links_refused": 4, "in_octets": 500, "out_octets": 600, "drop_no_link": 3, "drop_spoofed": 4},
+				Links: []api.Link{
+					{Name: "phones#7/1", User: "alice", Method: "mschapv2", Encryption: "mppe", Since: now.Add(-59 * time.Second), LCP: "Opened", IPCP: "Opened", IPV6CP: "Opened",
+						Address: "10.20.0.16", Prefix: "2001:db8:21::/64", Delegated: "2001:db8:22:100::/56", MTU: 1452,
+						Counters: api.Counters{"in_packets": 5, "in_octets": 50, "out_packets": 6, "out_octets": 60}},
+					{Name: "phones#7/2", User: "bo\x1b[31mb", Method: "pap", Encryption: "none", LCP: "Ack-Sent", IPCP: "Initial", IPV6CP: "Initial", MTU: 1456},
+				}},
+			{Name: "head", Mode: "client", TUN: "head0", State: api.Missing, MTU: 1400},
+		},
+		RADIUS: []api.RADIUS{{Name: "hq", Accounting: &api.Accounting{Open: 1, Undelivered: 2, On: true}, Servers: []api.RADIUSServer{
+			{Address: "192.0.2.10:1812", For: "authentication", State: "alive", Counters: api.Counters{"sent": 7, "answers": 6, "lost": 1}},
+			{Address: "192.0.2.10:1813", For: "accounting", State: "dead", DeadUntil: now.Add(50 * time.Second), Counters: api.Counters{"sent": 9, "lost": 9, "forged": 1, "malformed": 1}},
+		}}},
+	}
+}
+
 func TestShow(t *testing.T) {
 	now := time.Unix(10000, 0)
 	for _, test := range []struct {
@@ -360,6 +397,42 @@ in_foreign          serial wan                   5
 in_fr_unknown_dlci  serial wan                   6
 
 paris/office: our circuit is inactive, interface eth1 (down), vlan 42: the peer sends nothing
+`},
+		{"users", userStatus(now), `lyon: spanwire v1.2, pid 7, started 0s ago
+
+TUNNEL    MODE    STATE        SINCE  ENCAP       LOCAL           PEER            PATH MTU  HEARD  LAST ERROR
+phones    accept  template     1m0s   udp L2TPv2  192.0.2.1:1701  any             -         never  -
+phones#7  accept  established  1m0s   udp L2TPv2  192.0.2.1:1701  192.0.2.2:1701  1500      0s     -
+head      dial    idle         1m0s   udp L2TPv2  -               192.0.2.4:1701  -         never  the peer does not answer, again in 7s
+
+CONNECTION  HOST NAME  ROUTER ID  VENDOR  ID  PEER ID  DIGEST     WINDOW  SENT  AGAIN  RTT
+phones#7    paris      -          xelerl  7   8        challenge  4       -     -      -
+
+CALL        STATE        SINCE  WE ARE  ID  PEER ID  CALLED  CALLING    FRAMES IN  OCTETS IN  FRAMES OUT  OCTETS OUT
+phones#7/1  established  1m0s   lns     5   6        100     "\x1b[2J"  9          900        10          1000
+phones#7/2  established  1m0s   lns     15  16       -       -          0          0          0           0
+
+PPP     MODE    TUN              MTU   LINKS  WERE UP  REFUSED  OCTETS IN  OCTETS OUT  POOLS
+phones  lns     phones0          1456  2      3        4        500        600         ipv4 1/254, ipv6 1/65536
+head    client  head0 (missing)  1400  0      0        0        0          0           -
+
+LINK        USER           ADDRESS     PREFIXES                               SINCE  METHOD    ENCRYPTION  LCP       IPCP     IPV6CP   MTU   PACKETS IN  OCTETS IN  PACKETS OUT  OCTETS OUT
+phones#7/1  alice          10.20.0.16  2001:db8:21::/64 2001:db8:22:100::/56  59s    mschapv2  mppe        Opened    Opened   Opened   1452  5           50         6            60
+phones#7/2  "bo\x1b[31mb"  -           -                                      -      pap       none        Ack-Sent  Initial  Initial  1456  0           0          0            0
+
+RADIUS  SERVER           FOR             STATE               SENT  ANSWERS  LOST  REFUSED
+hq      192.0.2.10:1812  authentication  alive               7     6        1     0
+hq      192.0.2.10:1813  accounting      dead, again in 50s  9     0        9     2
+hq      2 sessions that are over are yet to be told, 1 go on
+
+DROPPED      OF          FRAMES
+rx_detached  phones#7/1  2
+no_link      ppp phones  3
+spoofed      ppp phones  4
+
+phones#7/2: the call is up, and nothing has come by it: its data may be lost on the way, or the peer speaks no PPP
+
+hint: head: the peer is down, cannot be reached, or refuses in silence, as where the secrets differ: its own status tells
 `},
 		{"nothing", api.Status{Node: api.Node{Hostname: "lyon", Version: "v1.2", PID: 7, Started: now}}, `lyon: spanwire v1.2, pid 7, started 0s ago
 

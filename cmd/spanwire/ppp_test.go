@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +22,7 @@ const lnsFile = `
 [node]
 hostname = "lyon"
 control  = "CONTROL"
+metrics  = "127.0.0.1:9170"
 
 [tunnel.phones]
 version = 2
@@ -197,6 +200,13 @@ func TestDialIn(t *testing.T) {
 	if q.Counters["links_up"] != 1 || q.Counters["in_octets"] == 0 || q.Counters["out_octets"] == 0 || len(q.Pools) != 2 || q.Pools[0].Used != 1+1 && q.Pools[0].Used != 1 {
 		t.Errorf("profile %+v", q)
 	}
+	var page string
+	lyon.in(t, func() { page = fetch(t, "http://127.0.0.1:9170/metrics") })
+	wantIn(t, "metrics", page, []string{`spanwire_ppp_links{ppp="phones",state="up"} 1`, `spanwire_ppp_links_up_total{ppp="phones"} 1`,
+		`spanwire_ppp_pool_used{ppp="phones",pool="ipv6"} 1`, `spanwire_calls_up{tunnel="phones",version="2"} 1`})
+	if strings.Contains(page, "alice") {
+		t.Error("a user is named in the metrics")
+	}
 	code, stdout, stderr := run("status", "--control", l.socket)
 	if code != 0 {
 		t.Errorf("status: %s", stderr)
@@ -226,6 +236,29 @@ func TestDialIn(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fetch returns a page of the present namespace.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:9170")
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer conn.Close()
+	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // TestDisconnect ends a link by command, and wants it to come again; and not when the

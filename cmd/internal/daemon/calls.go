@@ -59,7 +59,7 @@ func (d *daemon) answer() {
 				if tunnel == nil {
 					continue
 				}
-				c = &pppCall{Call: e.Port, profile: d.profiles[tunnel.PPP]}
+				c = &pppCall{Call: e.Port, profile: d.profile(tunnel.PPP)}
 				open[e.Call] = c
 				d.link(c)
 			case l2tpv2.SessionDown:

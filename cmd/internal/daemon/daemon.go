@@ -15,6 +15,7 @@ import (
 
 	"spanwire/bridge/link"
 	"spanwire/cmd/internal/api"
+	"spanwire/cmd/internal/metrics"
 	"spanwire/config"
 	"spanwire/l2tpv3"
 	"spanwire/l2tpv3/dataplane/user"
@@ -47,12 +48,11 @@ type daemon struct {
 
 	bridges []*link.Bridge
 
-	profiles map[string]*profile // of PPP, by name
-	nases    map[string]*nas     // by the name of their RADIUS
-
 	reloading sync.Mutex
 
 	mu       sync.Mutex
+	profiles map[string]*profile    // of PPP, by name; they are there before the tunnels, and stay
+	nases    map[string]*nas        // by the name of their RADIUS; too
 	hubs     map[string]*hub        // by name; they are there before the tunnels, and stay
 	serials  map[string]*serialPort // too
 	segments map[string]segment     // by session
@@ -78,8 +78,17 @@ func Run(ctx context.Context, file *config.File, log *slog.Logger) error {
 	defer server.Close()
 	defer d.close()
 	log.Info("control socket open", "path", file.Node.Control, "version", Version())
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	go func() { served <- server.Serve() }()
+	if at := file.Node.Metrics; at.IsValid() {
+		m, err := metrics.Listen(at, d.status)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		log.Info("metrics open", "at", m.Addr().String())
+		go func() { served <- m.Serve() }()
+	}
 
 	if err := d.open(); err != nil {
 		return err

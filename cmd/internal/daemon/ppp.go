@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -32,6 +33,7 @@ type profile struct {
 	cfg    *config.PPP
 	log    *slog.Logger
 	mtu    int
+	nas    *nas // nil: no RADIUS server is asked
 
 	mu      sync.Mutex
 	server  *lns.Server // nil: it is none, or not open
@@ -79,7 +81,8 @@ func (d *daemon) openPPP() error {
 			p.users = c.Server.Users
 		}
 		if c.RADIUS != "" {
-			if err := d.openRADIUS(c.RADIUS); err != nil {
+			var err error
+			if p.nas, err = d.openRADIUS(c.RADIUS); err != nil {
 				return fmt.Errorf("ppp %s: %w", c.Name, err)
 			}
 		}
@@ -87,7 +90,9 @@ func (d *daemon) openPPP() error {
 		if err != nil {
 			return fmt.Errorf("ppp %s: %w", c.Name, err)
 		}
+		d.mu.Lock()
 		d.profiles[c.Name] = p
+		d.mu.Unlock()
 		d.work.Go(func() { p.keep(failed) })
 	}
 	for i := range d.file.RADIUS {
@@ -96,6 +101,23 @@ func (d *daemon) openPPP() error {
 		}
 	}
 	return nil
+}
+
+// profile returns a profile; nil: there is none that is open.
+func (d *daemon) profile(name string) *profile {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.profiles[name]
+}
+
+// allProfiles returns the profiles, by name.
+func (d *daemon) allProfiles() (all []*profile) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(d.profiles)) {
+		all = append(all, d.profiles[name])
+	}
+	return all
 }
 
 // open opens the TUN, and returns where it is told that it is lost.
@@ -119,8 +141,8 @@ func (p *profile) open() (failed <-chan error, err error) {
 		cfg := *p.cfg.Server
 		cfg.MTU, cfg.Users, cfg.Log = p.mtu, p.users, p.log
 		cfg.Event = func(e lns.Event) { p.happened(e.Kind, &e.Status, e.Text, &e.Closed) }
-		if n := p.daemon.nases[p.cfg.RADIUS]; n != nil {
-			cfg.RADIUS, cfg.Accounting = n.client, n.accounting
+		if p.nas != nil {
+			cfg.RADIUS, cfg.Accounting = p.nas.client, p.nas.accounting
 		}
 		if p.server, err = lns.New(cfg); err != nil {
 			p.server = nil
@@ -335,25 +357,27 @@ func encryption(s *lns.Status) string {
 }
 
 // openRADIUS opens what RADIUS servers are asked and told, once for all profiles.
-func (d *daemon) openRADIUS(name string) error {
-	if d.nases[name] != nil {
-		return nil
+func (d *daemon) openRADIUS(name string) (*nas, error) {
+	if n := d.nases[name]; n != nil {
+		return n, nil
 	}
 	c := &d.file.RADIUS[slices.IndexFunc(d.file.RADIUS, func(r config.RADIUS) bool { return r.Name == name })]
 	n := new(nas)
 	var err error
 	if n.client, err = radius.New(c.Config); err != nil {
-		return fmt.Errorf("radius %s: %w", name, err)
+		return nil, fmt.Errorf("radius %s: %w", name, err)
 	}
 	if len(c.Accounting) > 0 {
 		accounts := c.Accounts
 		accounts.Log = d.log.With("radius", name)
 		if n.accounting, err = n.client.OpenAccounting(accounts); err != nil {
-			return fmt.Errorf("radius %s: %w", name, err)
+			return nil, fmt.Errorf("radius %s: %w", name, err)
 		}
 	}
+	d.mu.Lock()
 	d.nases[name] = n
-	return nil
+	d.mu.Unlock()
+	return n, nil
 }
 
 // obey has RADIUS servers end and change the links of the profiles that ask them.
@@ -363,7 +387,7 @@ func (d *daemon) obey(c *config.RADIUS) (err error) {
 		return nil
 	}
 	var asking []*profile
-	for _, p := range d.profiles {
+	for _, p := range d.allProfiles() {
 		if p.cfg.RADIUS == c.Name {
 			asking = append(asking, p)
 		}
@@ -395,7 +419,7 @@ func (d *daemon) closePPP() {
 		}
 	}
 	var work sync.WaitGroup
-	for _, p := range d.profiles {
+	for _, p := range d.allProfiles() {
 		work.Go(func() {
 			p.mu.Lock()
 			p.parting = true
@@ -432,7 +456,7 @@ func (d *daemon) disconnect(name string) error {
 		return name != "" && (s.User == name || s.Call.Name == name || s.ID == name)
 	}
 	n := 0
-	for _, p := range d.profiles {
+	for _, p := range d.allProfiles() {
 		server, client := p.ends()
 		if server != nil {
 			n += server.Disconnect(chosen, radius.AdminReset)
@@ -468,7 +492,7 @@ func (d *daemon) reload() (done api.Reloaded, err error) {
 	done = api.Reloaded{Users: []string{}, Restart: append([]string{}, config.Diff(d.file, f)...)}
 	for i := range f.PPP {
 		c := &f.PPP[i]
-		if p := d.profiles[c.Name]; p != nil && c.Server != nil && p.cfg.Server != nil {
+		if p := d.profile(c.Name); p != nil && c.Server != nil && p.cfg.Server != nil {
 			p.setUsers(c.Server.Users)
 			done.Users = append(done.Users, c.Name)
 			d.log.Info("users read again", "ppp", c.Name, "file", c.UsersFile)

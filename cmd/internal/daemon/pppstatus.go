@@ -11,8 +11,8 @@ import (
 
 // showPPP tells how the profiles stand, by name.
 func (d *daemon) showPPP() (all []api.PPP) {
-	for _, name := range slices.Sorted(maps.Keys(d.profiles)) {
-		all = append(all, d.profiles[name].show())
+	for _, p := range d.allProfiles() {
+		all = append(all, p.show())
 	}
 	return all
 }
@@ -82,8 +82,11 @@ func showLink(s *lns.Status) api.Link {
 
 // showRADIUS tells how RADIUS servers do, by the name of their section.
 func (d *daemon) showRADIUS(now time.Time) (all []api.RADIUS) {
-	for _, name := range slices.Sorted(maps.Keys(d.nases)) {
-		n := d.nases[name]
+	d.mu.Lock()
+	nases := maps.Clone(d.nases)
+	d.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(nases)) {
+		n := nases[name]
 		a := api.RADIUS{Name: name, Servers: []api.RADIUSServer{}}
 		for _, s := range n.client.Servers() {
 			server := api.RADIUSServer{
