@@ -254,7 +254,13 @@ func (a *automaton) take(action step, e event) {
 		if a.state == Closing || a.state == Stopping {
 			a.restart = l.cfg.MaxTerminate
 		}
-		a.period = l.cfg.FirstRestart
+		// A peer that is slow has begun anew when it sees a request for the second time,
+		// and pppd closes the link if it is CCP's and encryption is required. That there
+		// is a peer at all is known after LCP.
+		a.period = l.cfg.Restart
+		if a.protocol == LCP {
+			a.period = l.cfg.FirstRestart
+		}
 	case zrc:
 		a.restart = 0
 		a.restartAt = l.now.Add(min(pause, l.cfg.Restart))

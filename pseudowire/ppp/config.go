@@ -39,7 +39,7 @@ type Config struct {
 
 	// RFC 1661 section 4.6.
 	Restart      time.Duration // from one request to the next; 0: 3 s
-	FirstRestart time.Duration // from the first to the second, doubled from there; 0: Restart
+	FirstRestart time.Duration // from the first to the second, doubled from there, of LCP and authentication; 0: Restart
 	MaxTerminate int           // Terminate-Requests; 0: 2
 	MaxConfigure int           // Configure-Requests, and requests of authentication; 0: 10
 	MaxFailure   int           // Configure-Naks without an Ack; 0: 5

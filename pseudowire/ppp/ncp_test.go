@@ -258,6 +258,16 @@ func TestCCP(t *testing.T) {
 	}
 }
 
+// TestSlowPeer gives a peer that has answered LCP the usual time for its next answer.
+func TestSlowPeer(t *testing.T) {
+	d := networked(t, Config{IPv4: ours, IPv6: IPv6Config{Off: true}, Restart: 3 * time.Second, FirstRestart: time.Second})
+	d.wantSaid(IPCP, configureRequest)
+	d.after(2900 * time.Millisecond)
+	d.wantSilence()
+	d.after(100 * time.Millisecond)
+	d.wantSaid(IPCP, configureRequest)
+}
+
 // encrypting is a Link that has keys, in the Network phase.
 func encrypting(t *testing.T, e Encryption) *dialogue {
 	t.Helper()
