@@ -97,6 +97,27 @@ func parseTerms(b []byte) (t terms, ok bool) {
 	return t, true
 }
 
+// An Agreement is what an LNS tells an LAC of LCP in an SLI, RFC 2661 section 4.4.6 and RFC
+// 3437 section 2.3.
+type Agreement struct {
+	// ACCM are the control characters that are to be escaped on an asynchronous line to
+	// the peer, RFC 1662 section 7.1.
+	ACCM uint32
+	// Sent and Received are the options of the last Configure-Requests.
+	Sent, Received []byte
+}
+
+// Agreement returns what LCP agreed on last.
+func (l *Link) Agreement() Agreement {
+	a := Agreement{ACCM: 0xffffffff, Sent: bytes.Clone(l.lcp.sent), Received: bytes.Clone(l.lcp.current)}
+	for o := range options(a.Received) { // which were acknowledged, and so are well-formed
+		if o.kind == optionACCM {
+			a.ACCM = binary.BigEndian.Uint32(o.data)
+		}
+	}
+	return a
+}
+
 // Proxy returns what an LAC tells an LNS of a Link that it began: from the event
 // PeerProof on or, where nobody has to prove itself, from LCPUp on. The Link is to be
 // left alone then.

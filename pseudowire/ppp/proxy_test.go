@@ -137,3 +137,22 @@ func TestNoProxy(t *testing.T) {
 		t.Errorf("%+v, %v", p, ok)
 	}
 }
+
+// TestAgreement wants what an LAC is told of LCP: the ACCM that the peer asks for, and
+// the default where it asks for none.
+func TestAgreement(t *testing.T) {
+	for _, v := range []struct {
+		options string
+		want    uint32
+	}{{"", 0xffffffff}, {"02 06 00 0a 00 00", 0x000a0000}, {"01 04 05 78 02 06 00 00 00 00", 0}} {
+		d := talk(t, Config{})
+		sent := d.wantSaid(LCP, configureRequest)
+		d.hearPacket(LCP, packet{code: configureRequest, id: 7, data: unhex(t, v.options)})
+		d.wantSaid(LCP, configureAck)
+		d.hearPacket(LCP, packet{code: configureAck, id: sent.id, data: sent.data})
+		a := d.link.Agreement()
+		if a.ACCM != v.want || !bytes.Equal(a.Received, unhex(t, v.options)) || !bytes.Equal(a.Sent, sent.data) {
+			t.Errorf("%q: %+v, sent % x", v.options, a, sent.data)
+		}
+	}
+}

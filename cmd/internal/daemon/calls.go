@@ -78,6 +78,9 @@ func (d *daemon) link(c *pppCall) {
 	server, client := p.carried(c)
 	closed := func(why lns.Closed) { d.hangUp(c, farewell(&why)) }
 	from := d.from(c)
+	if tells(c.Params()) {
+		from.Agreed = func(a ppp.Agreement) { d.hangups.Go(func() { d.tellLAC(c, a) }) }
+	}
 	var err error
 	switch {
 	case server != nil:
@@ -140,6 +143,28 @@ func (d *daemon) from(c *pppCall) lns.Call {
 		}
 	}
 	return a
+}
+
+// tells reports whether the LAC of a call is to be told what LCP agrees on: where its line
+// is asynchronous, for which it escapes characters, or where it has wishes of its own.
+func tells(q l2tpv2.Params) bool {
+	return !q.LAC && (q.Framing == wire.AsyncFraming || len(q.LCPWant)+len(q.LCPAllow) > 0)
+}
+
+// tellLAC tells it. We ask the user for no ACCM, so what comes from him has all
+// characters escaped. RFC 2661 section 6.14, RFC 3437 section 2.3.
+func (d *daemon) tellLAC(c *pppCall, a ppp.Agreement) {
+	if err := c.SetLink(setLink(c.Params(), a)); err != nil {
+		d.log.Debug("the LAC was not told what LCP agreed on", "call", c.Name(), "err", err)
+	}
+}
+
+func setLink(q l2tpv2.Params, a ppp.Agreement) wire.SLIV2 {
+	m := wire.SLIV2{ACCM: wire.Some(wire.ACCM{Send: a.ACCM, Receive: 0xffffffff})}
+	if len(q.LCPWant)+len(q.LCPAllow) > 0 {
+		m.LastSent, m.LastReceived = a.Sent, a.Received
+	}
+	return m
 }
 
 // gone ends the link of a call that is over.

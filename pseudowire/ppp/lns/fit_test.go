@@ -43,3 +43,23 @@ func TestFit(t *testing.T) {
 		})
 	}
 }
+
+// TestAgreed has the owner of a call be told what LCP agreed on.
+func TestAgreed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := begin(t, usual(t))
+		a, b := cable()
+		var told []ppp.Agreement
+		if _, err := w.server.Open(a, Call{Name: "test", Agreed: func(a ppp.Agreement) { told = append(told, a) }}, nil); err != nil {
+			t.Fatal(err)
+		}
+		c := w.client(b, ClientConfig{User: "alice", Password: "wonderland"})
+		settle(15 * time.Second)
+		if len(told) != 1 || told[0].ACCM != 0xffffffff || len(told[0].Sent) == 0 || len(told[0].Received) == 0 {
+			t.Errorf("told %+v, want once, and the ACCM of RFC 1662 section 7.1", told)
+		}
+		c.end(t)
+		settle(time.Minute)
+		w.end()
+	})
+}

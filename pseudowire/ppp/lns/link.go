@@ -19,6 +19,9 @@ type Call struct {
 	Peer  netip.AddrPort // of the tunnel
 	Port  radius.Port    // what RADIUS is told
 	Proxy *ppp.Proxy     // what an LAC agreed on; nil: nothing
+
+	// Agreed is told what LCP agrees on, each time; nil: nobody is.
+	Agreed func(ppp.Agreement)
 }
 
 // A Link is a user's link to a Server.
@@ -297,6 +300,10 @@ func (l *Link) take(now time.Time, e ppp.Event) {
 		s := l.ppp.Status()
 		l.agree(min(s.PeerMRU, l.server.cfg.MTU))
 		l.method = s.Method
+		if tell := l.call.Agreed; tell != nil {
+			a := l.ppp.Agreement()
+			l.after = append(l.after, func() { tell(a) })
+		}
 	case ppp.LCPDown:
 		l.serial, l.state = 0, radius.State{}
 	case ppp.PeerProof, ppp.PeerEAP:
