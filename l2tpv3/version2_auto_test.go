@@ -255,7 +255,8 @@ func TestAutoRefused(t *testing.T) {
 	here, there := free(t, "127.0.0.1"), free(t, "127.0.0.2")
 	dial3, dial2, _, accept2 := autoEnds(here, there)
 	dial2.Control.Secret = wire.NewSecretV2([]byte("s3cret")) // and the peer has none
-	dial3.Control.RedialMin, dial3.Control.RedialMax = 50*time.Millisecond, time.Hour
+	dial3.Control.RedialMin, dial3.Control.RedialMax = 400*time.Millisecond, time.Hour
+	dial3.Control.Timeout, dial3.Control.MaxTimeout = 50*time.Millisecond, 50*time.Millisecond
 	a, b := newEnd(t, "dial"), newEnd(t, "accept")
 	b.add(accept2)
 	if _, err := a.AddAuto(dial3, dial2); err != nil {
@@ -265,8 +266,14 @@ func TestAutoRefused(t *testing.T) {
 	if !strings.Contains(first.Reason, "no secret here") {
 		t.Errorf("%+v", first)
 	}
+	time.Sleep(250 * time.Millisecond)
+	b.mu.Lock()
+	if n := len(b.events); n > 2 {
+		t.Errorf("the peer was asked %d times in one attempt", n)
+	}
+	b.mu.Unlock()
 	second, third := a.wait(l2tpv2.TunnelDown), a.wait(l2tpv2.TunnelDown)
-	if x, y := second.Time.Sub(first.Time), third.Time.Sub(second.Time); x < 30*time.Millisecond || y < 60*time.Millisecond {
+	if x, y := second.Time.Sub(first.Time), third.Time.Sub(second.Time); x < 300*time.Millisecond || y < 600*time.Millisecond {
 		t.Errorf("asked again after %v and %v", x, y)
 	}
 }

@@ -356,16 +356,19 @@ func TestRestart(t *testing.T) {
 	a, b := newEnd(t, "lac"), newEnd(t, "lns")
 	b.add(lns)
 	a.add(lac)
-	a.wait(l2tpv2.SessionUp)
+	pa := a.wait(l2tpv2.SessionUp).Port
 	pb := b.wait(l2tpv2.SessionUp).Port
 	die := func(e *end) {
 		e.stop() // nothing is sent any more
 		e.Close()
 	}
 	die(a)
+	if pa.Up() || !pa.closed {
+		t.Error("the Link of a call is open, and its endpoint closed")
+	}
 	a = newEnd(t, "lac")
 	a.add(lac)
-	pa := a.wait(l2tpv2.SessionUp).Port
+	pa = a.wait(l2tpv2.SessionUp).Port
 	var another *Call
 	within(t, "the former tunnel gone, and another there", func() error {
 		if pb.Up() || b.Glance().Calls != 1 {
