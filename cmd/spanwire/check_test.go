@@ -56,3 +56,20 @@ tap = "l2-{peer}"
 		"branches/lan ethernet overhead 64 over IPv6 mtu 1418 peer's cookie of 8 octets assumed",
 	})
 }
+
+// TestCheckPPP checks tunnels of L2TPv2 with their profiles, and a file of users that is
+// wrong.
+func TestCheckPPP(t *testing.T) {
+	good := write(t, strings.NewReplacer("CONTROL", "/tmp/x.sock", "USERS", users(t, usersFile)).Replace(lnsFile))
+	code, stdout, stderr := run("check", "-c", good)
+	if code != 0 {
+		t.Fatalf("code %d: %s", code, stderr)
+	}
+	wantIn(t, "output", strings.Join(strings.Fields(stdout), " "), []string{"ok, 1 tunnel, 0 sessions", "ppp phones lns tun phones0 mtu 1458 ipv4 of 16 ipv6 of 65536"})
+	bad := write(t, strings.NewReplacer("CONTROL", "/tmp/x.sock", "USERS", users(t, "[user.bob]\npasswd = \"the builder\"\n")).Replace(lnsFile))
+	code, _, stderr = run("check", "-c", bad)
+	wantIn(t, "problems", stderr, []string{`ppp phones: users_file: found "`, `users.toml:2: user bob: passwd: unknown key, want "password"?`})
+	if code != 2 || strings.Contains(stderr, "builder") {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+}

@@ -296,15 +296,17 @@ func userStatus(now time.Time) api.Status {
 		},
 		PPP: []api.PPP{
 			{Name: "phones", Mode: "lns", TUN: "phones0", State: api.Up, MTU: 1456,
-				Pools:    []api.Pool{{Name: "ipv4", Used: 1, Size: 254}, {Name: "ipv6", Used: 1, Size: 65536}},
-				Counters: api.Counters{"links_up": 3, "links_refused": 4, "in_octets": 500, "out_octets": 600, "drop_no_link": 3, "drop_spoofed": 4},
+				LastError: &api.LinkError{Text: "wrong password", User: "mallory", Peer: "192.0.2.9:1701", Time: now.Add(-3 * time.Second)},
+				Pools:     []api.Pool{{Name: "ipv4", Used: 1, Size: 254}, {Name: "ipv6", Used: 1, Size: 65536}},
+				Counters:  api.Counters{"links_up": 3, "links_refused": 4, "in_octets": 500, "out_octets": 600, "drop_no_link": 3, "drop_spoofed": 4},
 				Links: []api.Link{
 					{Name: "phones#7/1", User: "alice", Method: "mschapv2", Encryption: "mppe", Since: now.Add(-59 * time.Second), LCP: "Opened", IPCP: "Opened", IPV6CP: "Opened",
 						Address: "10.20.0.16", Prefix: "2001:db8:21::/64", Delegated: "2001:db8:22:100::/56", MTU: 1452,
 						Counters: api.Counters{"in_packets": 5, "in_octets": 50, "out_packets": 6, "out_octets": 60}},
 					{Name: "phones#7/2", User: "bo\x1b[31mb", Method: "pap", Encryption: "none", LCP: "Ack-Sent", IPCP: "Initial", IPV6CP: "Initial", MTU: 1456},
 				}},
-			{Name: "head", Mode: "client", TUN: "head0", State: api.Missing, MTU: 1400},
+			{Name: "head", Mode: "client", TUN: "head0", State: api.Missing, MTU: 1400,
+				LastError: &api.LinkError{Text: "no answer to Configure-Request", Peer: "192.0.2.4:1701", Time: now.Add(-4 * time.Second)}},
 		},
 		RADIUS: []api.RADIUS{{Name: "hq", Accounting: &api.Accounting{Open: 1, Undelivered: 2, On: true}, Servers: []api.RADIUSServer{
 			{Address: "192.0.2.10:1812", For: "authentication", State: "alive", Counters: api.Counters{"sent": 7, "answers": 6, "lost": 1}},
@@ -431,6 +433,10 @@ no_link      ppp phones  3
 spoofed      ppp phones  4
 
 phones#7/2: the call is up, and nothing has come by it: its data may be lost on the way, or the peer speaks no PPP
+
+ppp phones: the last link that failed, 3s ago, peer 192.0.2.9:1701, user mallory: wrong password
+
+ppp head: the last link that failed, 4s ago, peer 192.0.2.4:1701, user -: no answer to Configure-Request
 
 hint: head: the peer is down, cannot be reached, or refuses in silence, as where the secrets differ: its own status tells
 `},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"spanwire/cmd/internal/api"
+	"spanwire/pseudowire/ppp/radius/freeradius"
 )
 
 // lnsFile is lyon's, whose users dial in.
@@ -370,6 +372,11 @@ func TestBadPassword(t *testing.T) {
 	if err != nil || s.PPP[0].Counters["links_refused"] == 0 || s.PPP[0].Counters["links_up"] != 0 {
 		t.Errorf("%+v %v", s.PPP, err)
 	}
+	for p, want := range map[*process]string{l: "peer failed to authenticate", p: "our authentication refused by peer"} {
+		if _, stdout, _ := run("status", "--control", p.socket); !strings.Contains(stdout, "user alice: "+want) {
+			t.Errorf("the status does not say %s:\n%s", want, stdout)
+		}
+	}
 }
 
 // TestPPPKilled kills the daemon of either side, and wants the link to come back.
@@ -600,4 +607,98 @@ func TestTransports(t *testing.T) {
 	if c := s.Tunnels[0].Calls[0].Counters; c["rx_lost"] != 0 || c["rx_packets"] == 0 {
 		t.Errorf("%+v", c)
 	}
+}
+
+// TestRADIUS has FreeRADIUS say who the users are and what they get, be told of them, and
+// end a link; and wants it to hear at the end that the NAS is off.
+func TestRADIUS(t *testing.T) {
+	t.Parallel()
+	lyon, paris := twoSites(t)
+	var server *freeradius.Server
+	lyon.in(t, func() {
+		server = freeradius.Start(t, "alice\tCleartext-Password := \"in wonderland\"\n\tFramed-Pool = \"homes\",\n\tClass = \"gold\"\n")
+	})
+	orders := netip.MustParseAddrPort("127.0.0.1:3799")
+	text := strings.NewReplacer(`users_file = "USERS"`, `radius = "hq"`).Replace(lnsFile) + fmt.Sprintf(`
+[ppp.phones.pools.homes]
+ranges = "10.30.0.7-10.30.0.7"
+
+[radius.hq]
+servers         = [%q, "127.0.0.1:1"]
+accounting      = [%q]
+secret          = %q
+timeout         = "1s"
+dynamic         = %q
+dynamic_clients = ["127.0.0.1"]
+`, server.Authentication, server.Accounting, freeradius.Secret, orders)
+	l := lyon.start(t, text)
+	p := paris.start(t, clientFile)
+	user := l.link(t, "phones")
+	p.link(t, "lyon")
+	if user.Address != "10.30.0.7" || user.User != "alice" {
+		t.Errorf("%+v, want the address of the pool that the server says", user)
+	}
+	records := func(kind string) (all []freeradius.Record) {
+		for _, r := range server.Records() {
+			if r.Get("Acct-Status-Type") == kind {
+				all = append(all, r)
+			}
+		}
+		return all
+	}
+	wantRecord := func(kind, cause string, n int, attributes map[string]string) {
+		t.Helper()
+		eventually(t, kind+" "+cause, func() error {
+			if got := len(records(kind)); got < n {
+				return fmt.Errorf("%d records, want %d", got, n)
+			}
+			return nil
+		})
+		r := records(kind)[n-1]
+		if attributes == nil {
+			attributes = make(map[string]string)
+		}
+		if cause != "" {
+			attributes["Acct-Terminate-Cause"] = cause
+		}
+		r.Want(t, attributes)
+	}
+	wantRecord("Start", "", 1, map[string]string{"User-Name": "alice", "Acct-Session-Id": user.ID, "Tunnel-Client-Endpoint:0": "192.0.2.2", "Tunnel-Client-Auth-Id:0": "paris",
+		"Tunnel-Server-Auth-Id:0": "lyon", "NAS-Port-Id": user.Name})
+
+	s, err := api.Dial(l.socket).Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.RADIUS; len(r) != 1 || len(r[0].Servers) != 3 || r[0].Servers[0].State != "alive" || r[0].Servers[0].Counters["answers"] != 1 ||
+		r[0].Accounting == nil || r[0].Accounting.Open != 1 || !r[0].Accounting.On {
+		t.Errorf("%+v", r)
+	}
+
+	// The server ends the link, then a command, then the other side its tunnel.
+	var said string
+	lyon.in(t, func() { said = freeradius.Radclient(t, orders, "disconnect", freeradius.Secret, "User-Name = alice\n") })
+	if !strings.Contains(said, "Disconnect-ACK") {
+		t.Errorf("radclient: %s", said)
+	}
+	wantRecord("Stop", "Admin-Reset", 1, nil)
+	wantRecord("Start", "", 2, nil)
+	l.link(t, "phones")
+	run("disconnect", "alice", "--control", l.socket)
+	wantRecord("Stop", "Admin-Reset", 2, nil)
+	wantRecord("Start", "", 3, nil)
+	l.link(t, "phones")
+	run("down", "lyon", "--control", p.socket)
+	wantRecord("Stop", "Lost-Carrier", 3, nil)
+	run("up", "lyon", "--control", p.socket)
+	wantRecord("Start", "", 4, nil)
+	l.link(t, "phones")
+
+	began := time.Now()
+	l.Process.Signal(syscall.SIGTERM)
+	if code := l.ends(t); code != 0 || time.Since(began) > 5*time.Second {
+		t.Errorf("it ends with %d after %v", code, time.Since(began))
+	}
+	wantRecord("Stop", "NAS-Reboot", 4, nil)
+	wantRecord("Accounting-Off", "", 1, nil)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -353,6 +354,12 @@ func showHints(w io.Writer, s *api.Status, now time.Time) {
 			if p.Hint != "" {
 				fmt.Fprintf(w, "\nhint: %s: %s\n", p.Name, p.Hint)
 			}
+		}
+	}
+	for _, p := range s.PPP {
+		// Of a client whose link is up it is over.
+		if e := p.LastError; e != nil && (p.Mode == "lns" || len(p.Links) == 0 || p.Links[0].Since.IsZero()) {
+			fmt.Fprintf(w, "\nppp %s: the last link that failed, %s ago, peer %s, user %s: %s\n", p.Name, ago(now, e.Time), e.Peer, cmp.Or(printed(e.User), "-"), printed(e.Text))
 		}
 	}
 	const most = 5

@@ -12,6 +12,17 @@ type PPP struct {
 	Links    []Link   `json:"links"`
 	Pools    []Pool   `json:"pools,omitempty"`
 	Counters Counters `json:"counters"`
+
+	LastError *LinkError `json:"last_error,omitempty"`
+}
+
+// A LinkError is a link that came to nothing, or that ended in another way than by a
+// wish of either side.
+type LinkError struct {
+	Text string    `json:"text"`
+	User string    `json:"user,omitempty"`
+	Peer string    `json:"peer"`
+	Time time.Time `json:"time"`
 }
 
 // A Pool is how much of a pool is given out.

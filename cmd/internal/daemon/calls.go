@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
@@ -91,7 +93,8 @@ func (d *daemon) link(c *pppCall) {
 		err = fmt.Errorf("TUN %s is lost", p.cfg.TUN())
 	}
 	if err != nil {
-		p.log.Warn("PPP link not opened", "link", c.Name(), "peer", from.Peer.String(), "err", err)
+		p.noteError(lastError{err.Error(), "", from.Peer, time.Now()})
+		p.note(slog.LevelWarn, "PPP link not opened", err.Error(), "link", c.Name(), "peer", from.Peer.String())
 		d.hangUp(c, wire.CDNV2{Result: wire.Result{Code: wire.CDNTemporary, Message: err.Error()}})
 		return
 	}

@@ -15,6 +15,7 @@ import (
 
 	"spanwire/cmd/internal/api"
 	"spanwire/config"
+	"spanwire/l2tpv3/machine"
 	"spanwire/l2tpv3/wire"
 	"spanwire/pseudowire/ppp"
 	"spanwire/pseudowire/ppp/lns"
@@ -43,6 +44,16 @@ type profile struct {
 	past    totals     // of former servers and links
 	told    usage      // what was told last, which does not become less
 	parting bool       // it is not opened any more
+	last    lastError
+	notes   machine.Notes // of links that came to nothing: strangers can cause them
+}
+
+// A lastError is the last link that came to nothing, or that ended in another way than
+// by a wish.
+type lastError struct {
+	text, user string
+	peer       netip.AddrPort
+	time       time.Time
 }
 
 // totals are what a profile counts.
@@ -304,30 +315,54 @@ func (p *profile) setUsers(all *users.Set) {
 // happened logs and shows what happened to a link.
 func (p *profile) happened(kind lns.EventKind, s *lns.Status, text string, closed *lns.Closed) {
 	p.count(kind, s)
+	now := time.Now()
 	args := []any{"link", s.Call.Name, "peer", s.Call.Peer.String(), "user", s.User, "method", method(s)}
-	level := slog.LevelInfo
+	level, why := slog.LevelInfo, ""
 	switch kind {
 	case lns.Refused:
-		level, args = slog.LevelWarn, append(args, "why", text)
+		level, why = slog.LevelWarn, text
 	case lns.Down:
-		text = closed.String()
+		why = closed.String()
 		switch closed.Reason {
 		case ppp.ByUs, ppp.ByPeer, ppp.NotClosed:
 		default:
 			level = slog.LevelWarn
 		}
-		args = append(args, "why", text, "in_octets", s.InOctets, "out_octets", s.OutOctets)
-	default:
-		args = append(args, "address", known(s.Address), "prefix", known(s.Prefix), "encryption", encryption(s), "mtu", s.MTU)
-		text = ""
 	}
-	p.log.Log(context.Background(), level, "PPP link "+kind.String(), args...)
+	if level == slog.LevelWarn {
+		p.noteError(lastError{why, s.User, s.Call.Peer, now})
+	}
+	what := "PPP link " + kind.String()
+	switch {
+	case kind == lns.Refused || kind == lns.Down && s.Since.IsZero():
+		p.note(level, what, why, args...)
+	case kind == lns.Down:
+		p.log.Log(context.Background(), level, what, append(args, "why", why, "in_octets", s.InOctets, "out_octets", s.OutOctets)...)
+	default:
+		p.log.Info(what, append(args, "address", known(s.Address), "prefix", known(s.Prefix), "encryption", encryption(s), "mtu", s.MTU)...)
+	}
 	p.daemon.events.tell(func() api.Event {
 		return api.Event{
-			Time: time.Now(), Event: "link " + kind.String(), Profile: p.cfg.Name, Link: s.Call.Name, Peer: s.Call.Peer.String(),
-			User: s.User, Method: method(s), Address: known(s.Address), Prefix: known(s.Prefix), Delegated: known(s.Delegated), Reason: text,
+			Time: now, Event: "link " + kind.String(), Profile: p.cfg.Name, Link: s.Call.Name, Peer: s.Call.Peer.String(),
+			User: s.User, Method: method(s), Address: known(s.Address), Prefix: known(s.Prefix), Delegated: known(s.Delegated), Reason: why,
 		}
 	})
+}
+
+func (p *profile) noteError(e lastError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = e
+}
+
+// note logs what strangers can cause, as often as may be.
+func (p *profile) note(level slog.Level, what, why string, args ...any) {
+	p.mu.Lock()
+	more, ok := p.notes.Take(time.Now())
+	p.mu.Unlock()
+	if ok {
+		p.log.Log(context.Background(), level, what, append(args, "why", why+more)...)
+	}
 }
 
 // known shows an address or a prefix, if there is one.

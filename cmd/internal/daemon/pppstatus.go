@@ -40,6 +40,11 @@ func (p *profile) show() api.PPP {
 	for i := range links {
 		a.Links = append(a.Links, showLink(&links[i]))
 	}
+	p.mu.Lock()
+	if e := p.last; e.text != "" {
+		a.LastError = &api.LinkError{Text: e.text, User: e.user, Peer: e.peer.String(), Time: e.time}
+	}
+	p.mu.Unlock()
 	n := p.total(links)
 	a.Counters = api.Counters{
 		"links_opened": n.Opened, "links_refused": n.Refused, "links_up": n.Up, "links_closed": n.Closed,
