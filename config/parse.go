@@ -36,6 +36,7 @@ type parser struct {
 	devices  map[string][]claim  // by name
 	lineEnds map[string][]claim  // own ends of serial lines
 	clients  map[string][]claim  // profiles of PPP that are clients
+	given    []given             // what pools have
 	circuits map[string][]claim  // serial ports by name, and their DLCIs
 	places   map[string][]claim  // of stations, by Hub and address
 	ends     map[string]toml.Key // of the present tunnel, by Remote End ID

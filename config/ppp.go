@@ -94,9 +94,9 @@ func pppFields(q *PPP, d *profile) []keys {
 		{lnsRole, []field{
 			{"address", textType, ipv4(&s.Address), ""},
 			{"addresses", arrayType, prefixes(&s.Addresses), ""},
-			{"pool", textOrArray, pool(s, &d.routes, "ipv4", 32), ""},
-			{"ipv6_pool", textOrArray, pool(s, &d.routes, "ipv6", 64), ""},
-			{"delegated_pool", textOrArray, pool(s, &d.routes, "delegated", 56), ""},
+			{"pool", textOrArray, pool(s, d, "pool", poolIPv4, 32), ""},
+			{"ipv6_pool", textOrArray, pool(s, d, "ipv6_pool", poolIPv6, 64), ""},
+			{"delegated_pool", textOrArray, pool(s, d, "delegated_pool", poolDelegated, 56), ""},
 			{"users_file", textType, usersFile(&s.Users, &q.UsersFile, d), ""},
 			{"radius", textType, text(&q.RADIUS, pppName), ""},
 			{"attempts", integerType, number(&s.Attempts, 1, 100), ""},
@@ -139,6 +139,7 @@ type profile struct {
 	echoFailures int
 	up, down     lns.Hook
 	routes       []netip.Prefix // of pools
+	pools        []given
 	users        []users.User
 	warnings     []Problem
 }
@@ -192,7 +193,10 @@ func (p *parser) profile(in named) PPP {
 		return q
 	}
 	s := q.Server
-	p.pools(in, s, &d.routes)
+	p.pools(in, s, &d)
+	for _, g := range d.pools {
+		p.give(given{g.Range, append(slices.Clone(in.path), g.key...)})
+	}
 	s.Name, s.MTU, s.Methods, s.Encryption, s.KeepMSS, s.Routes = d.tun, d.mtu, d.methods, d.encryption, d.keepMSS, d.routes
 	s.EchoInterval, s.EchoFailures, s.UpScript, s.DownScript = d.echo, d.echoFailures, d.up, d.down
 	s.HostName, q.AutoMTU = p.hostname, d.mtu == 0
@@ -296,6 +300,24 @@ func poolFields(all *blocks, length *int) []keys {
 
 const wantRanges = `want prefixes or ranges: "192.0.2.10-192.0.2.99", "2001:db8::/48"`
 
+// given are addresses that users get, and the key that says so.
+type given struct {
+	address.Range
+	key toml.Key
+}
+
+// give has no address be in two pools.
+func (p *parser) give(g given) {
+	for _, other := range p.given {
+		if g.First.Is4() == other.First.Is4() && !g.Last.Less(other.First) && !other.Last.Less(g.First) {
+			last := len(other.key) - 1
+			p.problem(g.key, "found %v, of which some are in %s of %s, want others", g.Range, other.key[last], p.other(other.key[:last], other.key[last]))
+			return
+		}
+	}
+	p.given = append(p.given, g)
+}
+
 // blocks are what a pool has.
 type blocks struct {
 	ranges   []address.Range
@@ -332,7 +354,7 @@ func ranges(to *blocks) setter {
 }
 
 // pool makes a pool of ranges, and has their prefixes lead to the LNS.
-func pool(s *lns.Config, routes *[]netip.Prefix, name string, length int) setter {
+func pool(s *lns.Config, d *profile, key, name string, length int) setter {
 	return func(v any) string {
 		var all blocks
 		if complaint := ranges(&all)(v); complaint != "" {
@@ -344,7 +366,7 @@ func pool(s *lns.Config, routes *[]netip.Prefix, name string, length int) setter
 		case !v4 && all.is4():
 			return "want ranges of IPv6"
 		}
-		if complaint := addPool(s, routes, name, length, &all); complaint != "" {
+		if complaint := addPool(s, d, toml.Key{key}, name, length, &all); complaint != "" {
 			return complaint
 		}
 		switch name {
@@ -359,19 +381,22 @@ func pool(s *lns.Config, routes *[]netip.Prefix, name string, length int) setter
 	}
 }
 
-func addPool(s *lns.Config, routes *[]netip.Prefix, name string, length int, all *blocks) (complaint string) {
+func addPool(s *lns.Config, d *profile, key toml.Key, name string, length int, all *blocks) (complaint string) {
 	p, err := address.New(length, all.ranges...)
-	if err != nil || p.Size() == 0 {
-		return fmt.Sprintf("want ranges of prefixes of length %d", length)
+	if err != nil {
+		return "which cannot be used: " + strings.TrimPrefix(err.Error(), "address: ")
 	}
-	*routes = append(*routes, all.prefixes...)
+	d.routes = append(d.routes, all.prefixes...)
+	for _, r := range all.ranges {
+		d.pools = append(d.pools, given{r, key})
+	}
 	s.Pools = mapped(s.Pools)
 	s.Pools[name] = p
 	return ""
 }
 
 // pools reads those that users and RADIUS servers know by names.
-func (p *parser) pools(in named, s *lns.Config, routes *[]netip.Prefix) {
+func (p *parser) pools(in named, s *lns.Config, d *profile) {
 	if in.table["pools"] == nil {
 		return
 	}
@@ -395,7 +420,7 @@ func (p *parser) pools(in named, s *lns.Config, routes *[]netip.Prefix) {
 			p.problem(pool.path, "found the name of a pool that the profile has already, want another")
 			continue
 		}
-		if complaint := addPool(s, routes, pool.name, length, &all); complaint != "" {
+		if complaint := addPool(s, d, toml.Key{"pools", pool.name, "ranges"}, pool.name, length, &all); complaint != "" {
 			p.problem(join(pool.path, "ranges"), "%s", complaint)
 		}
 	}
