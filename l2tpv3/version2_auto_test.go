@@ -99,6 +99,11 @@ func TestAuto(t *testing.T) {
 				t.Errorf("a call in a tunnel of L2TPv3: %v", err)
 			}
 			b.refusedNothing()
+			a.channel.mu.Lock()
+			if n := a.channel.configsV2["isp"].attempts; n != 0 {
+				t.Errorf("%d attempts are counted: the next would not be for both versions", n)
+			}
+			a.channel.mu.Unlock()
 			// The peer begins anew, with the other version.
 			b.Close()
 			b = newEnd(t, "accept")

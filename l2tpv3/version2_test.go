@@ -402,6 +402,9 @@ func TestAddressesOfAName(t *testing.T) {
 		}
 		return nil
 	})
+	if g := a.Glance(); g.Tunnels != 1 || g.Up != 0 {
+		t.Errorf("%+v", g)
+	}
 	dead := netip.MustParseAddr("127.0.0.31")
 	v := a.channel.configsV2["isp"]
 	if err := v.bind(a.Endpoint, []netip.Addr{dead, there.Addr()}); err != nil {
