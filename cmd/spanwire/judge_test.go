@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,7 +56,9 @@ func record(t *testing.T, s *site, device string) (r *recording, stop func()) {
 				return
 			case from.(*unix.SockaddrLinklayer).Ifindex == index:
 				r.mu.Lock()
-				r.frames, r.times = append(r.frames, bytes.Clone(b[:n])), append(r.times, time.Now())
+				for _, f := range segments(b[:n]) {
+					r.frames, r.times = append(r.frames, f), append(r.times, time.Now())
+				}
 				r.mu.Unlock()
 			}
 		}
@@ -66,6 +69,30 @@ func record(t *testing.T, s *site, device string) (r *recording, stop func()) {
 	})
 	t.Cleanup(stop)
 	return r, stop
+}
+
+// segments returns what a frame is on the wire: control messages that were sent by
+// UDP_SEGMENT are one where they are sent, and tshark sees the first alone.
+func segments(frame []byte) (all [][]byte) {
+	const ethernet, ip, udp = 14, 20, 8
+	const before = ethernet + ip + udp
+	if len(frame) < before || frame[12] != 8 || frame[13] != 0 || frame[ethernet] != 0x45 || frame[ethernet+9] != unix.IPPROTO_UDP {
+		return [][]byte{bytes.Clone(frame)}
+	}
+	for rest := frame[before:]; ; {
+		n := len(rest)
+		if n >= wire.ControlHeaderLen && rest[0] == 0xc8 {
+			n = min(n, max(int(binary.BigEndian.Uint16(rest[2:])), wire.ControlHeaderLen))
+		}
+		f := append(bytes.Clone(frame[:before]), rest[:n]...)
+		binary.BigEndian.PutUint16(f[ethernet+2:], uint16(ip+udp+n))
+		binary.BigEndian.PutUint16(f[ethernet+ip+4:], uint16(udp+n))
+		clear(f[ethernet+ip+6 : before]) // a checksum of zero is none
+		all = append(all, f)
+		if rest = rest[n:]; len(rest) == 0 {
+			return all
+		}
+	}
 }
 
 // pcap returns the frames that are wanted of what was recorded.
