@@ -23,6 +23,7 @@ type conn struct {
 	state      State
 	since      time.Time
 	at         Address
+	repeated   Address // from where a message has come again; no Peer: from nowhere else
 	reliable   reliable.Channel
 	auth       auth
 	tie        wire.Optional[uint64]
@@ -299,8 +300,9 @@ func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
 		if !ok {
 			return b, at, false
 		}
-		first := body != nil && c.isRequest(body)
-		if body == nil {
+		alone := body == nil // an acknowledgment
+		first := !alone && c.isRequest(body)
+		if alone {
 			if c.peerID == 0 {
 				continue // whose ID we do not know, it cannot be told anything
 			}
@@ -312,6 +314,11 @@ func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
 				body = c.lcce.body
 			}
 		}
+		to := c.at
+		if alone && c.repeated.Peer.IsValid() {
+			to = c.repeated
+		}
+		c.repeated = Address{}
 		start := len(b)
 		h := wire.ControlHeader{Version: 3, ConnectionID: c.peerID, Ns: ns, Nr: nr}
 		if first && c.offered {
@@ -320,9 +327,9 @@ func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
 		b = wire.AppendControl(b, h, body)
 		c.auth.seal(b[start:], first)
 		if trace := c.lcce.cfg.Trace; trace != nil {
-			trace(Traced{true, c.tunnel.cfg.Name, c.at, b[start:], c.auth.agreed})
+			trace(Traced{true, c.tunnel.cfg.Name, to, b[start:], c.auth.agreed})
 		}
-		return b, c.at, true
+		return b, to, true
 	}
 }
 
@@ -385,6 +392,11 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeader, message 
 	default:
 		if verdict != reliable.Dropped {
 			c.hear(now)
+		}
+		if verdict == reliable.Duplicate && elsewhere && at.Peer.Addr() == c.at.Peer.Addr() && at.Via == c.at.Via {
+			// Whoever repeats it moves nobody. But a peer whose NAT has forgotten its
+			// port just before our acknowledgment came repeats it until it has one.
+			c.repeated = at
 		}
 		c.arrange(now)
 		return

@@ -26,6 +26,7 @@ type conn struct {
 	state      State
 	since      time.Time
 	at         Address
+	repeated   Address // from where a message has come again; no Peer: from nowhere else
 	reliable   reliable.Channel
 	tie        wire.Optional[uint64]
 	peer       Peer
@@ -343,20 +344,26 @@ func (c *conn) Transmit(b []byte) (_ []byte, at Address, ok bool) {
 		if !ok {
 			return b, at, false
 		}
+		alone := body == nil // an acknowledgment
 		h := wire.ControlHeaderV2{TunnelID: c.peerID, Ns: ns, Nr: nr}
-		if body == nil {
+		if alone {
 			if !c.known {
 				continue // whose ID we do not know, it cannot be told anything
 			}
 		} else {
 			h.SessionID, body = binary.BigEndian.Uint16(body), body[2:]
 		}
+		to := c.at
+		if alone && c.repeated.Peer.IsValid() {
+			to = c.repeated
+		}
+		c.repeated = Address{}
 		start := len(b)
 		b = wire.AppendControlV2(b, h, body)
 		if trace := c.node.cfg.Trace; trace != nil {
-			trace(Traced{true, c.name, c.at, b[start:], c.cfg.Secret})
+			trace(Traced{true, c.name, to, b[start:], c.cfg.Secret})
 		}
-		return b, c.at, true
+		return b, to, true
 	}
 }
 
@@ -405,6 +412,11 @@ func (c *conn) receive(now time.Time, at Address, h wire.ControlHeaderV2, messag
 	default:
 		if verdict != reliable.Dropped {
 			c.hear(now)
+		}
+		if verdict == reliable.Duplicate && elsewhere {
+			// Whoever repeats it moves nobody. But a peer whose NAT has forgotten its
+			// port just before our acknowledgment came repeats it until it has one.
+			c.repeated = at
 		}
 		c.arrange(now)
 		return

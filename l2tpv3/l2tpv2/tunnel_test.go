@@ -342,12 +342,17 @@ func TestPorts(t *testing.T) {
 	if call() == nil || s.wantTold(TunnelMoved).Reason != "from 192.0.2.2:40000" {
 		t.Error("it was not followed")
 	}
-	// A message that is not new moves nobody.
+	// A message that is not new moves nobody, and is acknowledged where it came from:
+	// its acknowledgment may have been lost when the NAT forgot the port.
 	old := s.at
 	s.at.Peer = netip.MustParseAddrPort("192.0.2.2:40002")
+	s.sent = nil
 	s.receive(s.raw)
 	if s.own().at != old {
 		t.Error("an old message moved it")
+	}
+	if len(s.sent) != 1 || s.sent[0].to != s.at {
+		t.Errorf("an old message from %v is answered by %v", s.at, s.sent)
 	}
 	s.at.Peer = netip.MustParseAddrPort("192.0.2.3:40001")
 	if call() != nil || s.DropCounts()[DropSource] != 1 {
