@@ -675,7 +675,7 @@ dynamic_clients = ["127.0.0.1"]
 		t.Errorf("%+v", r)
 	}
 
-	// The server ends the link, then a command, then the other side its tunnel.
+	// The server ends the link, then a command, then the other side.
 	var said string
 	lyon.in(t, func() { said = freeradius.Radclient(t, orders, "disconnect", freeradius.Secret, "User-Name = alice\n") })
 	if !strings.Contains(said, "Disconnect-ACK") {
@@ -689,7 +689,7 @@ dynamic_clients = ["127.0.0.1"]
 	wantRecord("Start", "", 3, nil)
 	l.link(t, "phones")
 	run("down", "lyon", "--control", p.socket)
-	wantRecord("Stop", "Lost-Carrier", 3, nil)
+	wantRecord("Stop", "User-Request", 3, nil)
 	run("up", "lyon", "--control", p.socket)
 	wantRecord("Start", "", 4, nil)
 	l.link(t, "phones")

@@ -213,3 +213,18 @@ func TestCommandsAndEvents(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", d)
 	}
 }
+
+// TestReload asks for it when all is well, and when the file is wrong in many places.
+func TestReload(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	want, wrong := Reloaded{Users: []string{"phones"}, Restart: []string{"tunnel paris: hello"}}, error(nil)
+	serve(t, socket, Daemon{Reload: func() (Reloaded, error) { return want, wrong }})
+	got, err := Dial(socket).Reload(t.Context())
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	wrong = errors.New(strings.Repeat("f.toml:1: wrong\n", 50) + "f.toml:51: the last")
+	if _, err := Dial(socket).Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "the last") {
+		t.Errorf("%v, want all that is wrong", err)
+	}
+}

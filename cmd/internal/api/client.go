@@ -16,6 +16,10 @@ import (
 // ErrNoDaemon says that nobody answers at a control socket.
 var ErrNoDaemon = errors.New("no daemon answers")
 
+// mostText is the octets of the longest error that is taken: all that is wrong with a
+// file.
+const mostText = 1 << 16
+
 // A Client asks a daemon through its control socket.
 type Client struct {
 	socket string
@@ -123,7 +127,7 @@ func (c *Client) ask(ctx context.Context, method, what string, body []byte, take
 	case http.StatusOK, http.StatusNoContent:
 		return take(response.Body)
 	case http.StatusConflict:
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+		text, _ := io.ReadAll(io.LimitReader(response.Body, mostText))
 		return errors.New(strings.TrimSpace(string(text)))
 	}
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 512))

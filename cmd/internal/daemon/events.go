@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -291,7 +292,12 @@ func (d *daemon) do(command, name string) error {
 	case "up":
 		return d.endpoint.Up(name)
 	case "down":
-		return d.endpoint.Down(name)
+		parted := d.part(name)
+		err := d.endpoint.Down(name)
+		if parted && strings.Contains(name, "/") {
+			return nil // a call ends with its link
+		}
+		return err
 	case "disconnect":
 		return d.disconnect(name)
 	}

@@ -492,23 +492,52 @@ func (d *daemon) disconnect(name string) error {
 	}
 	n := 0
 	for _, p := range d.allProfiles() {
-		server, client := p.ends()
-		if server != nil {
-			n += server.Disconnect(chosen, radius.AdminReset)
-		}
-		if client == nil {
-			continue
-		}
-		if l := client.Link(); l != nil && chosen(l.Status()) {
-			l.Disconnect()
-			n++
-		}
+		n += p.disconnect(chosen)
 	}
 	if n == 0 {
 		return errNoLink
 	}
 	d.log.Info("links disconnected by command", "name", name, "links", n)
 	return nil
+}
+
+// disconnect begins to end the links that are chosen, and returns how many.
+func (p *profile) disconnect(chosen func(lns.Status) bool) (n int) {
+	server, client := p.ends()
+	if server != nil {
+		n = server.Disconnect(chosen, radius.AdminReset)
+	}
+	if client != nil {
+		if l := client.Link(); l != nil && chosen(l.Status()) {
+			l.Disconnect()
+			n++
+		}
+	}
+	return n
+}
+
+// partTime is how long the links of what is closed by command have to say goodbye.
+const partTime = time.Second
+
+// part ends the links of a tunnel of L2TPv2, of those that peers have asked for of one,
+// or of a call, before they are closed, and reports whether there were any.
+func (d *daemon) part(name string) (parted bool) {
+	chosen := func(s lns.Status) bool {
+		tunnel, _, _ := strings.Cut(s.Call.Name, "/")
+		configured, _, _ := strings.Cut(tunnel, "#")
+		return name == s.Call.Name || name == tunnel || name == configured
+	}
+	for end := time.Now().Add(partTime); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		n := 0
+		for _, p := range d.allProfiles() {
+			n += p.disconnect(chosen)
+		}
+		if n == 0 {
+			break
+		}
+		parted = true
+	}
+	return parted
 }
 
 // reload reads the file again and takes up who the users are. The rest is said.
