@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -185,6 +186,39 @@ func (c *pppCall) gone(e *l2tpv3.Version2Event) {
 	}
 	if c.client != nil {
 		c.client.Close()
+	}
+}
+
+// A crew does what nobody waits for, but at the end. There may be more to do while
+// somebody waits, which a sync.WaitGroup does not allow.
+type crew struct {
+	mu   sync.Mutex
+	done sync.Cond
+	busy int
+}
+
+// Go does something at once.
+func (c *crew) Go(do func()) {
+	c.mu.Lock()
+	c.busy++
+	c.mu.Unlock()
+	go func() {
+		do()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.busy--; c.busy == 0 && c.done.L != nil {
+			c.done.Broadcast()
+		}
+	}()
+}
+
+// Wait waits until there is nothing to do for a moment.
+func (c *crew) Wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done.L = &c.mu
+	for c.busy > 0 {
+		c.done.Wait()
 	}
 }
 

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,5 +63,25 @@ func TestSetLink(t *testing.T) {
 		if d := cmp.Diff(v.want, setLink(v.params, a)); d != "" {
 			t.Errorf("%+v (-want +got):\n%s", v.params, d)
 		}
+	}
+}
+
+// TestCrew wants Wait to wait, also for what comes while it does.
+func TestCrew(t *testing.T) {
+	var c crew
+	c.Wait()
+	var done atomic.Int32
+	for range 100 {
+		c.Go(func() {
+			time.Sleep(time.Millisecond)
+			c.Go(func() {
+				time.Sleep(time.Millisecond)
+				done.Add(1)
+			})
+		})
+	}
+	c.Wait()
+	if n := done.Load(); n != 100 {
+		t.Errorf("%d of 100 are done", n)
 	}
 }

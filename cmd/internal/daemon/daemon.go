@@ -40,7 +40,7 @@ type daemon struct {
 	events   events              // for those who watch
 	sessions queue[l2tpv3.Event] // what the endpoint tells of L2TPv3
 	calls    queue[l2tpv3.Version2Event]
-	hangups  sync.WaitGroup // of calls
+	hangups  crew // of calls
 
 	// room is for how many devices may be made, changed and closed at a time: the
 	// kernel takes a moment for each, of which it spends most in waiting.
