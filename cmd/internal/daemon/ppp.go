@@ -23,7 +23,7 @@ import (
 	"spanwire/pseudowire/ppp/radius"
 )
 
-// partingTime is how long PPP has to say goodbye, and RADIUS to be told.
+// partingTime is how long PPP has to say goodbye, and then RADIUS to be told.
 const partingTime = 3 * time.Second
 
 // A profile is a profile of PPP that is open: the links of an LNS, or those of a
@@ -464,12 +464,14 @@ func (d *daemon) closePPP() {
 	}
 	work.Wait()
 	d.hangups.Wait()
+	toTell, cancel := context.WithTimeout(context.Background(), partingTime)
+	defer cancel()
 	for name, n := range d.nases {
 		if n.accounting == nil {
 			continue
 		}
 		work.Go(func() {
-			if err := n.accounting.Close(ctx); err != nil {
+			if err := n.accounting.Close(toTell); err != nil {
 				d.log.Warn("RADIUS was not told all", "radius", name, "err", err)
 			}
 		})
