@@ -137,16 +137,6 @@ func first(list string) string {
 	return word
 }
 
-// from returns what one of the two said.
-func (d dialogue) from(who netip.Addr) (said dialogue) {
-	for _, f := range d {
-		if first(f["ip.src"]) == who.String() {
-			said = append(said, f)
-		}
-	}
-	return said
-}
-
 // Messages of RFC 2661 section 3.2 by their types.
 var messages = map[string]string{"1": "SCCRQ", "2": "SCCRP", "3": "SCCCN", "4": "StopCCN", "7": "OCRQ", "8": "OCRP", "9": "OCCN",
 	"10": "ICRQ", "11": "ICRP", "12": "ICCN", "14": "CDN", "15": "WEN", "16": "SLI"}
@@ -174,24 +164,23 @@ func (d dialogue) control() (all []string) {
 // not, and that of its LAC, which has them as soon as it has heard the LNS. RFC 2661
 // section 5.4.
 func (d dialogue) numbered(lns, lac netip.Addr, want bool) error {
-	const early = 5 // packets of the LAC
-	for who, may := range map[netip.Addr]int{lns: 0, lac: early} {
-		n, other := 0, 0
-		for _, f := range d.from(who) {
-			if f["l2tp.type"] != "0" {
-				continue
-			}
-			n++
-			if has := f["l2tp.seq_bit"] == "1"; has != want {
-				other++
-			}
+	const crossing = 5 // packets of the LAC that were on their way then
+	heard, n, others := false, map[netip.Addr]int{}, map[netip.Addr]int{}
+	for _, f := range d {
+		if f["l2tp.type"] != "0" {
+			continue
 		}
-		if !want {
-			may = 0
+		from := lac
+		if first(f["ip.src"]) == lns.String() {
+			from, heard = lns, true
 		}
-		if n < 100 || other > may {
-			return fmt.Errorf("%d of %d data packets from %s are not numbered as they should be", other, n, who)
+		n[from]++
+		if has := f["l2tp.seq_bit"] == "1"; has != want && (heard || !want) {
+			others[from]++
 		}
+	}
+	if n[lac] < 20 || n[lns] < 20 || others[lns] > 0 || others[lac] > crossing || others[lac] > 0 && !want {
+		return fmt.Errorf("of %d data packets of the LAC %d are not numbered as they should be, of %d of the LNS %d", n[lac], others[lac], n[lns], others[lns])
 	}
 	return nil
 }

@@ -181,7 +181,7 @@ type PPPLink struct {
 
 // Up waits until so many links of a host carry IPv4 and IPv6, and there is no other.
 func (g *PPPGuest) Up(c GuestCall, links *[]PPPLink) error {
-	for end := time.Now().Add(c.Within); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(c.Within); ; time.Sleep(200 * time.Millisecond) {
 		var all []PPPLink
 		err := g.host(c.Host).Do(func() (err error) {
 			all, err = pppLinks()
@@ -256,19 +256,11 @@ func (h pppHost) run(script string) (out string, err error) {
 	return out, err
 }
 
-// up waits for a link; global: with an address of IPv6 that a router advertised.
-func (h pppHost) up(global bool) (PPPLink, error) {
-	var links []PPPLink
-	err := h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Links: 1, Global: global, Within: pppPatience}, &links)
-	if err != nil {
-		return PPPLink{}, err
-	}
-	return links[0], nil
-}
-
-// down waits until no link is left.
-func (h pppHost) down() error {
-	return h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Within: pppPatience}, new([]PPPLink))
+// links waits until there are so many links; global: with an address of IPv6 that a
+// router advertised.
+func (h pppHost) links(n int, global bool) (links []PPPLink, err error) {
+	err = h.guest.client.Call("Guest.Up", GuestCall{Host: h.name, Links: n, Global: global, Within: pppPatience}, &links)
+	return links, err
 }
 
 func (h pppHost) listen(what station.Talk, at netip.AddrPort, within time.Duration) (came func() error, err error) {

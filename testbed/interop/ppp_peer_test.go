@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 )
 
 // The users' password, and the secret of tunnels that have one.
@@ -22,6 +24,7 @@ type xl2tpd struct {
 	lines    []string   // of the section of the LAC or the LNS
 	pppd     []string   // of pppd's file
 	secret   string     // of all tunnels
+	instead  string     // a script in place of both daemons
 	dir      string     // here; there it is at /share/NAME
 }
 
@@ -65,14 +68,32 @@ func lines(all []string) (text string) {
 	return text
 }
 
-// start starts xl2tpd, and waits until it listens.
+// start starts xl2tpd.
 func (x *xl2tpd) start() error {
-	err := x.guest.call("Start", GuestCall{Host: x.name, Script: fmt.Sprintf("exec xl2tpd -D -c %s -p %s -C %s >%s 2>&1",
-		x.there("xl2tpd.conf"), x.pid(), x.pipe(), x.there("xl2tpd.log"))})
-	if err != nil {
-		return err
+	script := fmt.Sprintf("exec xl2tpd -D -c %s -p %s -C %s >%s 2>&1", x.there("xl2tpd.conf"), x.pid(), x.pipe(), x.there("xl2tpd.log"))
+	if x.instead != "" {
+		script = x.instead
 	}
-	_, err = x.run("until [ -p " + x.pipe() + " ]; do sleep 0.1; done")
+	return x.guest.call("Start", GuestCall{Host: x.name, Script: script})
+}
+
+// up waits for a link. To read what pppd says costs the guest nothing.
+func (x *xl2tpd) up(global bool) (PPPLink, error) {
+	for _, sign := range []string{"remote LL address", "remote IP address"} {
+		if err := x.says(sign); err != nil {
+			return PPPLink{}, err
+		}
+	}
+	links, err := x.links(1, global)
+	if err != nil {
+		return PPPLink{}, err
+	}
+	return links[0], nil
+}
+
+// down waits until no link is left.
+func (x *xl2tpd) down() error {
+	_, err := x.links(0, false)
 	return err
 }
 
@@ -92,4 +113,18 @@ func (x *xl2tpd) hangUp() error {
 func (x *xl2tpd) stop() error {
 	_, err := x.run(fmt.Sprintf("[ ! -e %[1]s ] || kill $(cat %[1]s)", x.pid()))
 	return err
+}
+
+// says waits until one of the daemons has said something.
+func (x *xl2tpd) says(what string) error {
+	for end := time.Now().Add(pppPatience); ; time.Sleep(50 * time.Millisecond) {
+		for _, file := range []string{"xl2tpd.log", "pppd.log"} {
+			if b, _ := os.ReadFile(filepath.Join(x.dir, file)); strings.Contains(string(b), what) {
+				return nil
+			}
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s does not say %q after %v", x.name, what, pppPatience)
+		}
+	}
 }

@@ -27,7 +27,7 @@ type pppSpanwire struct {
 	process *exec.Cmd
 }
 
-func (s *pppSpanwire) binary() string { return filepath.Join(s.dir, "spanwire") }
+func (s *pppSpanwire) binary() string { return filepath.Join(s.dir, "share", "spanwire") }
 func (s *pppSpanwire) socket() string { return filepath.Join(s.dir, "spanwire.sock") }
 
 // write writes its files.
@@ -35,32 +35,63 @@ func (s *pppSpanwire) write(rows []*pppRow) error {
 	text := fmt.Sprintf("[node]\nhostname = \"spanwire\"\ncontrol = %q\n", s.socket())
 	users := ""
 	for _, r := range rows {
-		if r.isPeers() {
-			continue
+		if !r.isPeers() {
+			text += r.toml()
+			users += fmt.Sprintf("[user.%s]\npassword = %q\n", r.name, pppPassword)
 		}
-		text += fmt.Sprintf("[tunnel.%s]\nversion = 2\nlocal = \"%s:1701\"\n", r.name, pppOurs) + lines(r.tunnel)
-		text += fmt.Sprintf("ppp = %q\npeer = %q\nsequence = %v\n", r.name, r.hosts()[0].address, r.sequence && r.lns == nil)
-		text += fmt.Sprintf("[ppp.%s]\ntun = %[1]q\n", r.name) + lines(r.profile)
-		if r.lns == nil {
-			text += fmt.Sprintf("users_file = %q\n", "users.toml")
-		}
-		if r.mppe {
-			text += "mppe = \"required\"\n"
-		}
-		users += fmt.Sprintf("[user.%s]\npassword = %q\n", r.name, pppPassword)
 	}
 	return errors.Join(os.WriteFile(filepath.Join(s.dir, "spanwire.toml"), []byte(text), 0o600),
 		os.WriteFile(filepath.Join(s.dir, "users.toml"), []byte(users), 0o600))
 }
 
+// toml is a row in Spanwire's file.
+func (r *pppRow) toml() string {
+	name, peer := r.name, fmt.Sprintf("%q", r.hosts()[0].address)
+	if r.crowd != nil {
+		if r != r.crowd.rows[0] {
+			return ""
+		}
+		var from []string
+		for _, one := range r.crowd.rows {
+			from = append(from, fmt.Sprintf("\"%s/32\"", one.lac.address))
+		}
+		name, peer = pppCrowdName, "["+strings.Join(from, ", ")+"]"
+	}
+	text := fmt.Sprintf("[tunnel.%s]\nversion = %s\nlocal = \"%s:1701\"\npeer = %s\n", name, r.version, pppOurs, peer) + lines(r.tunnel)
+	if r.version != "3" {
+		text += fmt.Sprintf("ppp = %q\nsequence = %v\n", name, r.sequence && r.lns == nil)
+	}
+	if r.session != "" {
+		text += fmt.Sprintf("[tunnel.%s.session.other]\n%s", name, r.session)
+	}
+	if r.version == "3" {
+		return text
+	}
+	text += fmt.Sprintf("[ppp.%s]\ntun = %q\n", name, r.tun()) + lines(r.profile)
+	switch {
+	case r.lns == nil:
+		text += fmt.Sprintf("users_file = %q\n", "users.toml")
+	case r.refused == "":
+		text += fmt.Sprintf("password = %q\n", pppPassword)
+	}
+	if r.mppe {
+		text += "mppe = \"required\"\n"
+	}
+	return text
+}
+
 // start starts it.
 func (s *pppSpanwire) start() error {
+	file := filepath.Join(s.dir, "spanwire.toml")
+	if _, err := s.Run(s.binary(), "check", "-c", file); err != nil {
+		return err
+	}
 	log, err := os.Create(filepath.Join(s.dir, "spanwire.log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.process = exec.Command(s.binary(), "run", "-c", filepath.Join(s.dir, "spanwire.toml"), "--log-level", "debug")
+	s.process = exec.Command(s.binary(), "run", "-c", file, "--log-level", "debug")
 	s.process.Stdout, s.process.Stderr = log, log
 	return s.Start(s.process)
 }
@@ -92,36 +123,36 @@ func (s *pppSpanwire) ask(words ...string) ([]byte, error) {
 	return out, nil
 }
 
-// A pppProfile is what `spanwire status` says of a profile of PPP.
-type pppProfile struct {
-	Name  string
-	Links []struct {
-		User, Method, Encryption string
-		Address, Prefix          string
-		MTU                      int
-	}
+// A pppLink is what `spanwire status` says of a link of PPP.
+type pppLink struct {
+	User, Method, Encryption string
+	Address                  string
+	MTU                      int
 }
 
-func (s *pppSpanwire) status(profile string) (pppProfile, error) {
+// links returns those of a user.
+func (s *pppSpanwire) links(user string) (links []pppLink, err error) {
 	out, err := s.ask("status", "--json")
 	if err != nil {
-		return pppProfile{}, err
+		return nil, err
 	}
-	var all struct{ PPP []pppProfile }
+	var all struct{ PPP []struct{ Links []pppLink } }
 	if err := json.Unmarshal(out, &all); err != nil {
-		return pppProfile{}, err
+		return nil, err
 	}
 	for _, p := range all.PPP {
-		if p.Name == profile {
-			return p, nil
+		for _, link := range p.Links {
+			if link.User == user {
+				links = append(links, link)
+			}
 		}
 	}
-	return pppProfile{}, fmt.Errorf("no profile %s in status", profile)
+	return links, nil
 }
 
 // check compares what Spanwire says of the row's link.
 func (r *pppRow) check() error {
-	p, err := r.spanwire.status(r.name)
+	links, err := r.spanwire.links(r.name)
 	if err != nil {
 		return err
 	}
@@ -129,37 +160,37 @@ func (r *pppRow) check() error {
 	if r.mppe {
 		encryption = "mppe"
 	}
-	if len(p.Links) != 1 || p.Links[0].Method != r.method || p.Links[0].Encryption != encryption {
-		return fmt.Errorf("%+v, want a link, %s, %s", p, r.method, encryption)
+	if len(links) != 1 || links[0].Method != r.method || links[0].Encryption != encryption {
+		return fmt.Errorf("%+v, want one link, %s, %s", links, r.method, encryption)
 	}
 	return nil
 }
 
-// down waits until a profile has no link.
-func (s *pppSpanwire) down(profile string) error {
+// down waits until a user has no link.
+func (s *pppSpanwire) down(user string) error {
 	for end := time.Now().Add(pppPatience); ; time.Sleep(50 * time.Millisecond) {
-		p, err := s.status(profile)
-		if err != nil || len(p.Links) == 0 {
+		links, err := s.links(user)
+		if err != nil || len(links) == 0 {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("still there: %+v", p)
+			return fmt.Errorf("still there: %+v", links)
 		}
 	}
 }
 
-// client returns our end of a link as a client.
-func (s *pppSpanwire) client(profile string) (e pppEnd, err error) {
+// client returns our end of a client's link.
+func (s *pppSpanwire) client(user, tun string) (e pppEnd, err error) {
 	for end := time.Now().Add(pppPatience); ; time.Sleep(50 * time.Millisecond) {
-		p, err := s.status(profile)
+		links, err := s.links(user)
 		if err != nil {
 			return e, err
 		}
-		if len(p.Links) == 1 {
-			e = pppEnd{party: s, device: profile, mtu: p.Links[0].MTU}
-			e.v4, _ = netip.ParseAddr(p.Links[0].Address)
+		if len(links) == 1 {
+			e = pppEnd{party: s, device: tun, mtu: links[0].MTU}
+			e.v4, _ = netip.ParseAddr(links[0].Address)
 			if err := s.Do(func() (err error) {
-				e.v6, err = linkLocal(profile)
+				e.v6, err = linkLocal(tun)
 				return err
 			}); err != nil {
 				return e, err
@@ -169,7 +200,7 @@ func (s *pppSpanwire) client(profile string) (e pppEnd, err error) {
 			}
 		}
 		if time.Now().After(end) {
-			return e, fmt.Errorf("not up: %+v", p)
+			return e, fmt.Errorf("not up: %+v", links)
 		}
 	}
 }

@@ -30,7 +30,14 @@ var (
 
 // pppPatience is how long a link may take, with many beside it, on a busy machine whose
 // guest is emulated.
-const pppPatience = 60 * time.Second
+const pppPatience = 100 * time.Second
+
+// pppFirstHost is where the addresses of the guest's hosts begin: a network of their own.
+const pppFirstHost = 64
+
+// pppSlots is how many rows are begun and tested at once: with more each of them takes
+// longer than peers wait for each other.
+const pppSlots = 8
 
 // A pppLab is a wire with Spanwire at one end, and hosts with xl2tpd and pppd at the
 // other.
@@ -66,7 +73,12 @@ func TestKernelPPP(t *testing.T) {
 	})
 	l := &pppLab{dir: dir}
 	l.lay(t)
-	ended := l.boot(t)
+	share := filepath.Join(dir, "share")
+	if err := os.Mkdir(share, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build(t, filepath.Join(share, "spanwire"), "spanwire/cmd/spanwire")
+	ended := l.boot(t, share)
 	ear, err := capturePPP(l.host, "wire0")
 	if err != nil {
 		t.Fatal(err)
@@ -76,13 +88,18 @@ func TestKernelPPP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	build(t, filepath.Join(dir, "spanwire"), "spanwire/cmd/spanwire")
+	for _, r := range rows {
+		if r.lns != nil {
+			err = errors.Join(err, r.lns.start())
+		}
+	}
 	for _, r := range rows {
 		if r.lns != nil { // before it is dialled
-			if err := r.lns.start(); err != nil {
-				t.Fatal(err)
-			}
+			err = errors.Join(err, r.lns.says("Listening on"))
 		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := l.spanwire.start(); err != nil {
 		t.Fatal(err)
@@ -92,8 +109,9 @@ func TestKernelPPP(t *testing.T) {
 		l.spanwire.process.Wait()
 	})
 	var work sync.WaitGroup
+	slots := make(chan struct{}, pppSlots)
 	for _, r := range rows {
-		work.Go(r.test)
+		work.Go(func() { r.test(slots) })
 	}
 	work.Wait()
 	if err := l.spanwire.exit(); err != nil {
@@ -155,11 +173,7 @@ func (l *pppLab) lay(t *testing.T) {
 }
 
 // boot boots the guest, and tells when and how it ended.
-func (l *pppLab) boot(t *testing.T) <-chan error {
-	share := filepath.Join(l.dir, "share")
-	if err := os.Mkdir(share, 0o755); err != nil {
-		t.Fatal(err)
-	}
+func (l *pppLab) boot(t *testing.T, share string) <-chan error {
 	if err := copyItself(share); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +183,7 @@ func (l *pppLab) boot(t *testing.T) <-chan error {
 	}
 	// Debian's options and scripts would have a say in every link.
 	script := fmt.Sprintf(`set -e
-modprobe -a macvlan l2tp_ppp ppp_async ppp_mppe
+modprobe -a macvlan l2tp_ppp l2tp_eth ppp_async ppp_mppe tun
 ip -batch - <<EOF
 link set eth0 up
 link set eth1 up
@@ -188,7 +202,7 @@ exec /share/%[4]s %[4]s %[1]s:%[5]d
 		defer close(done)
 		defer log.Close()
 		status, err := kernelvm.Run(ctx, kernelvm.Config{
-			TAPs: []string{"wire0", "wire1"}, Share: share, Script: script, Output: log, Start: l.host.Start, CPUs: 2,
+			TAPs: []string{"wire0", "wire1"}, Share: share, Script: script, Output: log, Start: l.host.Start,
 		})
 		if err == nil && status != 0 {
 			err = fmt.Errorf("exit status %d", status)
@@ -225,7 +239,7 @@ exec /share/%[4]s %[4]s %[1]s:%[5]d
 // xl2tpd makes a host of the guest on one of its cables.
 func (l *pppLab) xl2tpd(name, cable string) (*xl2tpd, error) {
 	l.hosts++
-	address := netip.AddrFrom4([4]byte{192, 0, 2, byte(9 + l.hosts)})
+	address := netip.AddrFrom4([4]byte{192, 0, 2, byte(pppFirstHost + l.hosts)})
 	x := &xl2tpd{pppHost: pppHost{l.guest, name}, address: address, secret: pppSecret, dir: filepath.Join(l.dir, "share", name)}
 	return x, errors.Join(os.Mkdir(x.dir, 0o755),
 		l.guest.call("Join", GuestCall{Host: name, Device: cable, Prefix: netip.PrefixFrom(address, pppNetwork.Bits())}))
