@@ -1,54 +1,52 @@
-// Package metrics tells how a daemon stands in the text format that Prometheus reads,
-// version 0.0.4. No label has a value that a peer chooses: there are as many series as
-// the configuration has names.
+// Package metrics tells Prometheus how a daemon stands. No label has a value that a peer
+// chooses: there are as many series as the configuration has names.
 package metrics
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"spanwire/cmd/internal/api"
 )
 
-// A page is what is written, family by family.
-type page struct{ text bytes.Buffer }
+// A collector makes metrics of a status.
+type collector func() api.Status
+
+// A page is where metrics go, family by family.
+type page chan<- prometheus.Metric
 
 // A sample is one value of a family. Its labels are in pairs: name, value.
 type sample struct {
 	labels []string
-	value  any // an integer or a float64
+	value  float64
 }
 
-func one(value any, labels ...string) sample { return sample{labels, value} }
+func one[T int | uint64 | float64](value T, labels ...string) sample {
+	return sample{labels, float64(value)}
+}
 
-// family writes a family, unless it is empty.
-func (p *page) family(name, kind, help string, all ...sample) {
+// family tells a family, whose samples all have labels of the same names.
+func (p page) family(name string, kind prometheus.ValueType, help string, all ...sample) {
 	if len(all) == 0 {
 		return
 	}
-	fmt.Fprintf(&p.text, "# HELP spanwire_%s %s\n# TYPE spanwire_%[1]s %[3]s\n", name, help, kind)
+	var names []string
+	for i := 0; i < len(all[0].labels); i += 2 {
+		names = append(names, all[0].labels[i])
+	}
+	d := prometheus.NewDesc("spanwire_"+name, help, names, nil)
 	for _, s := range all {
-		p.text.WriteString("spanwire_" + name)
-		for i := 0; i+1 < len(s.labels); i += 2 {
-			mark := byte(',')
-			if i == 0 {
-				mark = '{'
-			}
-			p.text.WriteByte(mark)
-			fmt.Fprintf(&p.text, `%s="%s"`, s.labels[i], escaper.Replace(s.labels[i+1]))
+		var values []string
+		for i := 1; i < len(s.labels); i += 2 {
+			values = append(values, strings.ToValidUTF8(s.labels[i], "?"))
 		}
-		if len(s.labels) > 0 {
-			p.text.WriteByte('}')
-		}
-		fmt.Fprintf(&p.text, " %v\n", s.value)
+		p <- prometheus.MustNewConstMetric(d, kind, s.value, values...)
 	}
 }
-
-var escaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 // by returns a sample for each of some counters, with one label.
 func by(label string, c api.Counters, labels ...string) (all []sample) {
@@ -69,11 +67,15 @@ func only(c api.Counters, prefix string) api.Counters {
 	return found
 }
 
-const counter, gauge = "counter", "gauge"
+const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 
-// Write writes a status.
-func Write(w io.Writer, s *api.Status) error {
-	var p page
+// Describe tells nothing beforehand: what there is depends on the configuration.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect tells how the daemon stands now.
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	status, p := c(), page(to)
+	s := &status
 	p.family("info", gauge, "The daemon.", one(1, "hostname", s.Node.Hostname, "version", s.Node.Version))
 	p.family("start_time_seconds", gauge, "When the daemon started, since 1970.", one(float64(s.Node.Started.UnixMilli())/1000))
 	p.family("control_refused_total", counter, "Control messages that were not acted upon.", by("reason", s.Refused)...)
@@ -87,8 +89,6 @@ func Write(w io.Writer, s *api.Status) error {
 		stations = append(stations, one(h.Stations, "hub", h.Name))
 	}
 	p.family("hub_stations", gauge, "Stations that a hub knows.", stations...)
-	_, err := w.Write(p.text.Bytes())
-	return err
 }
 
 // of returns the name of a tunnel in the configuration.
@@ -102,7 +102,7 @@ func of(t *api.Tunnel) string {
 // up reports whether a tunnel or a session is, in the words of either mode.
 func up(state string) bool { return state == "up" || state == "established" }
 
-func (p *page) tunnels(s *api.Status) {
+func (p page) tunnels(s *api.Status) {
 	type key struct{ name, version string }
 	type sums struct{ up, sessions, calls int }
 	all := make(map[key]*sums)
@@ -145,7 +145,7 @@ func (p *page) tunnels(s *api.Status) {
 
 // sessions tells of the sessions that are in the configuration themselves, and not of
 // those that peers have of templates.
-func (p *page) sessions(s *api.Status) {
+func (p page) sessions(s *api.Status) {
 	var packets, octets, dropped []sample
 	for _, t := range s.Tunnels {
 		if t.Control != nil && t.Control.Template != "" {
@@ -172,7 +172,7 @@ func (p *page) sessions(s *api.Status) {
 	p.family("session_events_total", counter, "What became of packets otherwise: drops, losses and reordering.", dropped...)
 }
 
-func (p *page) ppp(s *api.Status) {
+func (p page) ppp(s *api.Status) {
 	var links, device, packets, octets, dropped, used, size []sample
 	counts := []struct {
 		key, help string
@@ -225,7 +225,7 @@ func (p *page) ppp(s *api.Status) {
 	p.family("ppp_pool_size", gauge, "Addresses or prefixes of a pool.", size...)
 }
 
-func (p *page) radius(s *api.Status) {
+func (p page) radius(s *api.Status) {
 	var alive, events, open, undelivered, dropped []sample
 	for _, r := range s.RADIUS {
 		for _, server := range r.Servers {
