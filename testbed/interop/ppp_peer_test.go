@@ -24,6 +24,7 @@ type xl2tpd struct {
 	lines    []string   // of the section of the LAC or the LNS
 	pppd     []string   // of pppd's file
 	secret   string     // of all tunnels
+	debug    bool       // it tells of AVPs
 	instead  string     // a script in place of both daemons
 	dir      string     // here; there it is at /share/NAME
 }
@@ -39,6 +40,9 @@ func (x *xl2tpd) pppdPID() string { return "/run/ppp-" + x.name + ".pid" }
 // write writes the files of both daemons.
 func (x *xl2tpd) write() error {
 	text := "[global]\nlisten-addr = " + x.address.String() + "\nauth file = " + x.there("secrets") + "\n"
+	if x.debug {
+		text += "debug avp = yes\n"
+	}
 	if x.terminal {
 		text += "force userspace = yes\n"
 	}

@@ -88,6 +88,14 @@ func TestKernelPPP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secretive, err := l.xl2tpd("hidden", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secretive.debug, secretive.lines = true, []string{"challenge = yes"}
+	if err := errors.Join(secretive.write(), secretive.start()); err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range rows {
 		if r.lns != nil {
 			err = errors.Join(err, r.lns.start())
@@ -113,6 +121,7 @@ func TestKernelPPP(t *testing.T) {
 	for _, r := range rows {
 		work.Go(func() { r.test(slots) })
 	}
+	t.Run("hidden", func(t *testing.T) { l.hidden(t, secretive) })
 	work.Wait()
 	if err := l.spanwire.exit(); err != nil {
 		t.Error(err)
