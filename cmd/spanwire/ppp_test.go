@@ -205,7 +205,7 @@ func TestDialIn(t *testing.T) {
 	var page string
 	lyon.in(t, func() { page = fetch(t, "http://127.0.0.1:9170/metrics") })
 	wantIn(t, "metrics", page, []string{`spanwire_ppp_links{ppp="phones",state="up"} 1`, `spanwire_ppp_links_up_total{ppp="phones"} 1`,
-		`spanwire_ppp_pool_used{ppp="phones",pool="ipv6"} 1`, `spanwire_calls_up{tunnel="phones",version="2"} 1`})
+		`spanwire_ppp_pool_used{pool="ipv6",ppp="phones"} 1`, `spanwire_calls_up{tunnel="phones",version="2"} 1`})
 	if strings.Contains(page, "alice") {
 		t.Error("a user is named in the metrics")
 	}
