@@ -529,7 +529,8 @@ func (d *daemon) part(name string) (parted bool) {
 		configured, _, _ := strings.Cut(tunnel, "#")
 		return name == s.Call.Name || name == tunnel || name == configured
 	}
-	for end := time.Now().Add(partTime); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	const moment = 10 * time.Millisecond
+	for end := time.Now().Add(partTime); time.Now().Before(end); time.Sleep(moment) {
 		n := 0
 		for _, p := range d.allProfiles() {
 			n += p.disconnect(chosen)
@@ -538,6 +539,12 @@ func (d *daemon) part(name string) (parted bool) {
 			break
 		}
 		parted = true
+	}
+	if parted {
+		// The CDN of a link that is gone follows in a moment. Behind the StopCCN nobody
+		// would read it.
+		time.Sleep(moment)
+		d.hangups.Wait()
 	}
 	return parted
 }
