@@ -35,7 +35,7 @@ simulate: ## Play every scenario of the control protocols with SEEDS (10000) see
 soak: ## Have two hosts talk for SOAK (10m) amid troubles of all kinds, and check every octet
 	$(SUDO) nice -n 10 $(GO) run ./testbed/soak -length $(SOAK)
 
-interop: test-packages ## Print the matrix against the Linux kernel's own L2TPv3
+interop: test-packages ## Print the matrices against the Linux kernel's own L2TPv3, and against xl2tpd and pppd
 	$(SUDO) $(GO) test -count=1 -v -run 'Kernel' ./testbed/interop/...
 
 conformance: ## Write the tables that say which test shows which MUST of RFC 3931

@@ -70,7 +70,7 @@ func (c *pppCapture) stop() error {
 // pppFields are what tshark is asked for. Of an IP field the first is the outer
 // header's.
 var pppFields = []string{"frame.number", "ip.src", "ip.dst", "l2tp.type", "l2tp.version", "l2tp.tunnel", "l2tp.length_bit", "l2tp.seq_bit", "l2tp.Ns",
-	"l2tp.avp.message_type", "l2tp.avp.type", "l2tp.avp.hidden", "l2tp.result_code", "l2tp.avp.error_code", "_ws.expert.severity", "frame.protocols"}
+	"l2tp.avp.message_type", "l2tp.avp.hidden", "l2tp.result_code", "_ws.expert.severity", "frame.protocols"}
 
 // A dialogue is what two hosts said to each other, by tshark.
 type dialogue []tshark.Frame
@@ -158,6 +158,16 @@ func (d dialogue) control() (all []string) {
 		all = append(all, name)
 	}
 	return all
+}
+
+// hides returns how many AVPs of the first message of a type are hidden.
+func (d dialogue) hides(message string) (n int) {
+	for _, f := range d {
+		if messages[f["l2tp.avp.message_type"]] == message {
+			return strings.Count(f["l2tp.avp.hidden"], "1")
+		}
+	}
+	return 0
 }
 
 // numbered says whether the data of an LNS has sequence numbers, as it should or should

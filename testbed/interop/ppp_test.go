@@ -32,7 +32,7 @@ var (
 // guest is emulated.
 const pppPatience = 100 * time.Second
 
-// pppFirstHost is where the addresses of the guest's hosts begin: a network of their own.
+// pppFirstHost is where the addresses of the guest's hosts begin.
 const pppFirstHost = 64
 
 // pppSlots is how many rows are begun and tested at once: with more each of them takes
@@ -138,6 +138,9 @@ func TestKernelPPP(t *testing.T) {
 	}
 	for _, r := range rows {
 		r.judge(dialogues)
+	}
+	if n := dialogues[between(pppOurs, secretive.address)].hides("ICRQ"); n != 2 {
+		t.Errorf("%d AVPs were hidden, want 2, Called Number and Calling Number", n)
 	}
 	t.Log("\n" + pppMatrix(rows))
 	for _, r := range rows {
