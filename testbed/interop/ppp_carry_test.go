@@ -42,13 +42,13 @@ func (r *pppRow) carry(a, b pppEnd) {
 	}
 	for _, way := range [][2]pppEnd{{a, b}, {b, a}} {
 		from, to := way[0], way[1]
-		r.add("ping", pingSizes(from, to.v4, 0, 1000, mtu-icmp4))
-		r.add("ping", pingSizes(from, to.v6, 0, 1000, mtu-icmp6))
+		r.add("ping", pingSizes(from, to.v4, 0, mtu-icmp4))
+		r.add("ping", pingSizes(from, to.v6, 0, mtu-icmp6))
 		if r.results["ping"] != nil {
 			return // dead: the rest would wait in vain
 		}
 		for at, header := range map[netip.Addr]int{to.v4: 20, to.v6: 40} {
-			r.add("TCP", say(station.Flow{Seed: 1, Octets: 256 << 10}, from, to, at))
+			r.add("TCP", say(station.Flow{Seed: 1, Octets: 128 << 10}, from, to, at))
 			r.add("UDP", say(station.Burst{Seed: 2, Count: r.burst(), Largest: mtu - header - udp}, from, to, at))
 		}
 	}
@@ -62,15 +62,15 @@ func (r *pppRow) burst() int {
 			return 20
 		}
 	}
-	return 100
+	return 60
 }
 
 // press has iperf3 press a link from our end: by TCP both ways, and by UDP.
 func press(ours, theirs pppEnd) error {
-	const octets, lost = 1 << 20, 10 // of which UDP may lose a tenth
+	const octets, lost = 512 << 10, 10 // of which UDP may lose a tenth
 	// A server has daemonised before it listens, and between two clients it does not.
 	server := fmt.Sprintf("iperf3 -s -1 -D -p %d; until grep -q ':%04X 0*:0000 0A' /proc/net/tcp6; do sleep 0.1; done", pppLoadPort, pppLoadPort)
-	for _, how := range []string{"", "-R", "-u -b 4M -l 1200", "-u -b 4M -l 1200 -R"} {
+	for _, how := range []string{"", "-R", "-u -b 8M -l 1200", "-u -b 8M -l 1200 -R"} {
 		if _, err := theirs.run(server); err != nil {
 			return err
 		}

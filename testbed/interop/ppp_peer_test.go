@@ -52,7 +52,7 @@ func (x *xl2tpd) write() error {
 		text += "[lac peer]\nlns = " + x.lac + "\n"
 	}
 	text += "pppoptfile = " + x.there("options") + "\nhostname = " + x.name + "\n" + lines(x.lines)
-	options := append([]string{"logfile " + x.there("pppd.log"), "linkname " + x.name, "debug", "+ipv6", "nodeflate", "nobsdcomp", "novj"}, x.pppd...)
+	options := append([]string{"logfile " + x.there("pppd.log"), "linkname " + x.name, "+ipv6", "nodeflate", "nobsdcomp", "novj"}, x.pppd...)
 	for file, text := range map[string]string{
 		"xl2tpd.conf": text,
 		"options":     lines(options),

@@ -25,7 +25,7 @@ func (l *pppLab) rows() (rows []*pppRow, err error) {
 		r.lac = host(r.name, "eth0")
 		r.lac.lac = pppOurs.String()
 		r.lac.lines = []string{"autodial = yes"}
-		r.lac.pppd = append(pppd, "user "+r.name, "noauth")
+		r.lac.pppd = append(pppd, "user "+r.name, "noauth", "debug")
 		r.tunnel = []string{`mode = "accept"`}
 		r.profile = []string{`mode = "lns"`, fmt.Sprintf("auth = [%q]", r.method), fmt.Sprintf("address = %q", r.lnsAddress()),
 			fmt.Sprintf(`pool = "10.66.%d.10-10.66.%[1]d.40"`, r.inner),
@@ -34,7 +34,7 @@ func (l *pppLab) rows() (rows []*pppRow, err error) {
 	dialled := func(r *pppRow, cable string, pppd ...string) {
 		r.lns = host("lns-"+r.name, cable)
 		r.lns.lines = []string{fmt.Sprintf("ip range = 10.66.%d.10-10.66.%[1]d.20", r.inner), fmt.Sprintf("local ip = %s", r.lnsAddress())}
-		r.lns.pppd = append(pppd, "require-"+map[string]string{"pap": "pap", "chap": "chap", "mschapv2": "mschap-v2"}[r.method])
+		r.lns.pppd = append(pppd, "debug", "require-"+map[string]string{"pap": "pap", "chap": "chap", "mschapv2": "mschap-v2"}[r.method])
 		r.tunnel = []string{`mode = "dial"`}
 		r.profile = []string{`mode = "client"`, fmt.Sprintf("user = %q", r.name), fmt.Sprintf("auth = [%q]", r.method)}
 	}
@@ -142,6 +142,7 @@ EOF`, r.lac.address, pppOurs, r.ethernet(2), r.ethernet6(2))
 	for i := range pppCrowdSize {
 		r = add(fmt.Sprintf("%s-%d", pppCrowdName, i), "chap")
 		dialsIn(r)
+		r.lac.pppd = slices.DeleteFunc(r.lac.pppd, func(line string) bool { return line == "debug" }) // which costs much
 		r.crowd, r.close, r.messages = crowd, crowd.close, then("CDN 3", "StopCCN 1")
 		crowd.rows = append(crowd.rows, r)
 		crowd.together.Add(1)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,11 @@ type pppSpanwire struct {
 	*netlab.Namespace
 	dir     string
 	process *exec.Cmd
+
+	mu    sync.Mutex
+	asked time.Time // for all links
+	all   []pppLink
+	err   error
 }
 
 func (s *pppSpanwire) binary() string { return filepath.Join(s.dir, "share", "spanwire") }
@@ -130,8 +136,25 @@ type pppLink struct {
 	MTU                      int
 }
 
-// links returns those of a user.
+// links returns those of a user. Who waits for many asks often, so that an answer may be
+// a moment old.
 func (s *pppSpanwire) links(user string) (links []pppLink, err error) {
+	const moment = 250 * time.Millisecond
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.asked) > moment {
+		s.all, s.err = s.allLinks()
+		s.asked = time.Now()
+	}
+	for _, link := range s.all {
+		if link.User == user {
+			links = append(links, link)
+		}
+	}
+	return links, s.err
+}
+
+func (s *pppSpanwire) allLinks() (links []pppLink, err error) {
 	out, err := s.ask("status", "--json")
 	if err != nil {
 		return nil, err
@@ -141,11 +164,7 @@ func (s *pppSpanwire) links(user string) (links []pppLink, err error) {
 		return nil, err
 	}
 	for _, p := range all.PPP {
-		for _, link := range p.Links {
-			if link.User == user {
-				links = append(links, link)
-			}
-		}
+		links = append(links, p.Links...)
 	}
 	return links, nil
 }
