@@ -109,7 +109,7 @@ func (k kind) build(ctx context.Context, lab *netlab.Lab, f *figures, s site) (r
 		return r, err
 	}
 	if f.Underlay == wireLike {
-		if err := errors.Join(setFeatures(r.a, "u0", wireFeatures), setFeatures(r.b, "u0", wireFeatures)); err != nil {
+		if err := errors.Join(r.a.Features("u0", wireFeatures), r.b.Features("u0", wireFeatures)); err != nil {
 			return r, err
 		}
 	}

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"spanwire/cookie"
 	"spanwire/l2tpv3/wire"
@@ -55,25 +52,6 @@ func decode(frame []byte, inner func([]byte) (string, bool)) (line string, ok bo
 		return fmt.Sprintf("%s session %d, cookie %x | %s", where, session, rest[:cookieLen], what), ok
 	}
 	return "", false
-}
-
-// messages are what a frame on the network between has: several control messages where
-// it was captured as it left, for one call sends them by UDP_SEGMENT.
-func messages(frame []byte) (all [][]byte) {
-	const ethernet, udp = 14, 8
-	if len(frame) < ethernet+20 || binary.BigEndian.Uint16(frame[12:]) != etherTypeIPv4 || frame[ethernet+9] != unix.IPPROTO_UDP {
-		return [][]byte{frame}
-	}
-	n := ethernet + int(frame[ethernet]&0x0f)*4 + udp
-	for len(frame) >= n+wire.ControlHeaderLen && frame[n]&0x80 != 0 {
-		length := int(binary.BigEndian.Uint16(frame[n+2:]))
-		if length < wire.ControlHeaderLen || n+length >= len(frame) {
-			break
-		}
-		all = append(all, frame[:n+length])
-		frame = slices.Concat(frame[:n], frame[n+length:])
-	}
-	return append(all, frame)
 }
 
 // decodeVersion2 tells what a message of L2TPv2 is, control or data.

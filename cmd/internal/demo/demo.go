@@ -163,7 +163,17 @@ func (d *demo) build() (err error) {
 			return err
 		}
 	}
-	return nil
+	return d.segment(false)
+}
+
+// segment has the network between be handed what a router sends at once as one, or cut
+// before it is captured.
+func (d *demo) segment(late bool) error {
+	var all error
+	for _, s := range d.sites {
+		all = errors.Join(all, s.router.Features("wan", map[string]bool{"tx-udp-segmentation": late}))
+	}
+	return all
 }
 
 // addresses gives the host of a site its addresses.
@@ -288,10 +298,8 @@ func drain(c *netlab.Capture, place string, decode func([]byte) (string, bool)) 
 		if err != nil {
 			return all
 		}
-		for _, m := range messages(frame) {
-			if line, ok := decode(m); ok {
-				all = append(all, sight{at, place, line})
-			}
+		if line, ok := decode(frame); ok {
+			all = append(all, sight{at, place, line})
 		}
 	}
 }

@@ -94,6 +94,9 @@ func (d *demo) wire(capture *netlab.Capture) error {
 // throughput fills one TCP connection from host to host for two seconds.
 func (d *demo) throughput() error {
 	a, b := d.sites[0], d.sites[1]
+	if err := d.segment(true); err != nil {
+		return err
+	}
 	to := net.JoinHostPort(netip.MustParsePrefix(b.host4).Addr().String(), "5001")
 	var l net.Listener
 	err := b.host.Do(func() (err error) {
