@@ -67,10 +67,12 @@ func (r *pppRow) burst() int {
 
 // press has iperf3 press a link from our end: by TCP both ways, and by UDP.
 func press(ours, theirs pppEnd) error {
-	const octets, lost = 512 << 10, 10 // of which UDP may lose a tenth
+	// Of UDP half may be lost: the guest is emulated, and on a busy machine does not keep up.
+	// That nothing is lost by itself carry wants, datagram by datagram.
+	const octets, lost = 512 << 10, 2
 	// A server has daemonised before it listens, and between two clients it does not.
 	server := fmt.Sprintf("iperf3 -s -1 -D -p %d; until grep -q ':%04X 0*:0000 0A' /proc/net/tcp6; do sleep 0.1; done", pppLoadPort, pppLoadPort)
-	for _, how := range []string{"", "-R", "-u -b 8M -l 1200", "-u -b 8M -l 1200 -R"} {
+	for _, how := range []string{"", "-R", "-u -b 4M -l 1200", "-u -b 4M -l 1200 -R"} {
 		if _, err := theirs.run(server); err != nil {
 			return err
 		}
