@@ -72,11 +72,11 @@ func press(ours, theirs pppEnd) error {
 	const octets, lost = 512 << 10, 2
 	// A server has daemonised before it listens, and between two clients it does not.
 	server := fmt.Sprintf("iperf3 -s -1 -D -p %d; until grep -q ':%04X 0*:0000 0A' /proc/net/tcp6; do sleep 0.1; done", pppLoadPort, pppLoadPort)
-	for _, how := range []string{"", "-R", "-u -b 4M -l 1200", "-u -b 4M -l 1200 -R"} {
+	for _, how := range []string{"-w 64K", "-w 64K -R", "-u -b 4M -l 1200", "-u -b 4M -l 1200 -R"} {
 		if _, err := theirs.run(server); err != nil {
 			return err
 		}
-		out, err := ours.run(fmt.Sprintf("iperf3 --json -w 64K -c %s -p %d -n %d %s", theirs.v4, pppLoadPort, octets, how))
+		out, err := ours.run(fmt.Sprintf("iperf3 --json -c %s -p %d -n %d %s", theirs.v4, pppLoadPort, octets, how))
 		if err != nil {
 			return err
 		}

@@ -155,10 +155,16 @@ func (r *pppRow) judge(all map[[2]netip.Addr]dialogue) {
 	if slices.Contains(r.messages, eithersCDN) {
 		got = slices.CompactFunc(got, func(a, b string) bool { return isCDN(a) && isCDN(b) })
 	}
+	// On a busy machine PPP's goodbye may last longer than Spanwire waits for it.
+	if i := slices.Index(r.messages, ourCDN); i >= 0 && len(got) == len(r.messages)-1 {
+		got = slices.Insert(got, i, ourCDN)
+	}
 	if r.goesOn {
 		got = got[:min(len(got), len(r.messages))]
 	}
-	if !slices.EqualFunc(got, r.messages, func(got, want string) bool { return got == want || want == eithersCDN && isCDN(got) }) {
+	if !slices.EqualFunc(got, r.messages, func(got, want string) bool {
+		return got == want || want == eithersCDN && isCDN(got) || want == ourCDN && got == "CDN 3"
+	}) {
 		r.results["messages"] = fmt.Errorf("%q, want %q", got, r.messages)
 	}
 }
@@ -167,6 +173,10 @@ func (r *pppRow) judge(all map[[2]netip.Addr]dialogue) {
 // link is closed, and each may be the first to say so, Spanwire with result code 3 and
 // xl2tpd with 1.
 const eithersCDN = "CDN 1 or 3"
+
+// ourCDN stands for the CDN that Spanwire sends before the StopCCN of a tunnel that is
+// closed by command, if PPP is closed by then.
+const ourCDN = "CDN 3, in time"
 
 func isCDN(message string) bool { return message == "CDN 1" || message == "CDN 3" }
 

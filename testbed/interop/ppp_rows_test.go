@@ -80,7 +80,7 @@ func (l *pppLab) rows() (rows []*pppRow, err error) {
 	r = add("numbers", "mschapv2")
 	dialsIn(r, "pppol2tp_recv_seq")
 	r.sequence = true
-	r.close, r.messages = oursTunnel, then("CDN 3", "StopCCN 1")
+	r.close, r.messages = oursTunnel, then(ourCDN, "StopCCN 1")
 
 	r = add("user-space", "chap")
 	dialsIn(r)
@@ -143,7 +143,7 @@ EOF`, r.lac.address, pppOurs, r.ethernet(2), r.ethernet6(2))
 		r = add(fmt.Sprintf("%s-%d", pppCrowdName, i), "chap")
 		dialsIn(r)
 		r.lac.pppd = slices.DeleteFunc(r.lac.pppd, func(line string) bool { return line == "debug" }) // which costs much
-		r.crowd, r.close, r.messages = crowd, crowd.close, then("CDN 3", "StopCCN 1")
+		r.crowd, r.close, r.messages = crowd, crowd.close, then(ourCDN, "StopCCN 1")
 		crowd.rows = append(crowd.rows, r)
 		crowd.together.Add(1)
 		r.inner = crowd.rows[0].inner
@@ -152,13 +152,13 @@ EOF`, r.lac.address, pppOurs, r.ethernet(2), r.ethernet6(2))
 	// Spanwire is the client.
 	r = add("to-pap", "pap")
 	dialled(r, "eth0")
-	r.close, r.messages = comesBack, then(eithersCDN, "ICRQ", "ICRP", "ICCN", "CDN 3", "StopCCN 1")
+	r.close, r.messages = comesBack, then(eithersCDN, "ICRQ", "ICRP", "ICCN", ourCDN, "StopCCN 1")
 
 	r = add("to-chap-secret", "chap")
 	dialled(r, "eth0")
 	r.lns.lines = append(r.lns.lines, "challenge = yes", "hidden bit = yes")
 	r.tunnel = append(r.tunnel, fmt.Sprintf("secret = %q", pppSecret), "hide = true")
-	r.close, r.messages, r.load = oursTunnel, then("CDN 3", "StopCCN 1"), true
+	r.close, r.messages, r.load = oursTunnel, then(ourCDN, "StopCCN 1"), true
 
 	r = add("to-mppe", "mschapv2")
 	dialled(r, "eth0", "require-mppe-128")
@@ -168,7 +168,7 @@ EOF`, r.lac.address, pppOurs, r.ethernet(2), r.ethernet6(2))
 	r = add("to-numbers", "mschapv2")
 	dialled(r, "eth0", "pppol2tp_send_seq", "pppol2tp_recv_seq")
 	r.sequence = true
-	r.close, r.messages = oursTunnel, then("CDN 3", "StopCCN 1")
+	r.close, r.messages = oursTunnel, then(ourCDN, "StopCCN 1")
 
 	r = add("to-user-space", "chap")
 	dialled(r, "eth0")
@@ -183,7 +183,7 @@ EOF`, r.lac.address, pppOurs, r.ethernet(2), r.ethernet6(2))
 	r = add("to-auto", "mschapv2")
 	dialled(r, "eth0")
 	r.version, r.session = `"auto"`, "tap = \"auto0\"\n"
-	r.close, r.messages = oursTunnel, then("CDN 3", "StopCCN 1")
+	r.close, r.messages = oursTunnel, then(ourCDN, "StopCCN 1")
 
 	for _, r := range rows {
 		for _, x := range r.hosts() {
