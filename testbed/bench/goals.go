@@ -38,6 +38,8 @@ func (r *report) goals() (met []goal) {
 		{goal{Name: "VLAN rewritten: TCP x1 to port mode, plain veth", Least: 0.97, Aim: 1}, r.to(taggedRow, vlanRow, plain, tcpOne)},
 		{goal{Name: "a frame's cost, 10,000 sessions to 1", Least: 1.10, Aim: 1.02, Most: true}, func() (float64, bool) { return r.manyToOne(inBursts) }},
 		{goal{Name: "UDP: idle ping beyond vxlan's, plain veth", Unit: "us", Least: 40, Aim: 15, Most: true}, func() (float64, bool) { return r.added(r.find(udpRow, plain)) }},
+		{goal{Name: "calls of L2TPv2 a second, without PPP", Unit: "/s", Least: 10000, Aim: 35000}, r.rate(callsAlone)},
+		{goal{Name: "calls of L2TPv2 a second, with PPP and CHAP", Unit: "/s", Least: 3000, Aim: 6000}, r.rate(callsCHAP)},
 	} {
 		v, ok := g.measured()
 		if !ok {
@@ -71,6 +73,18 @@ func (g *goal) judge() string {
 // underlay.
 func (r *report) to(base, row, underlay, what string) func() (float64, bool) {
 	return func() (float64, bool) { return ratio(r.find(row, underlay), r.find(base, underlay), what) }
+}
+
+// rate returns a function that gives how many sessions a second a load came to.
+func (r *report) rate(load string) func() (float64, bool) {
+	return func() (float64, bool) {
+		for _, s := range r.SetUp {
+			if s.Load == load {
+				return s.SessionRate, true
+			}
+		}
+		return 0, false
+	}
 }
 
 // printGoals prints goals.

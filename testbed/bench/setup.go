@@ -41,15 +41,21 @@ type load struct {
 	Method      string // of PPP, by which who calls proves who he is; empty: no PPP is spoken
 }
 
+// The loads of which there are goals.
+const (
+	callsAlone = "L2TPv2: 25 tunnels of 400 calls, without PPP"
+	callsCHAP  = "the same with CHAP"
+)
+
 var loads = []load{
 	{Name: "25 tunnels of 400 sessions", Tunnels: 25, Sessions: 400, Outstanding: 4},
 	{Name: "the same with a secret", Tunnels: 25, Sessions: 400, Outstanding: 4, Secret: true},
 	{Name: "the same with one request at a time", Tunnels: 25, Sessions: 400, Outstanding: 1, Secret: true},
 	{Name: "10,000 tunnels at once, with a secret", Tunnels: 10000, Secret: true},
 	{Name: "10 tunnels of 50 sessions with a TAP each", Tunnels: 10, Sessions: 50, Outstanding: 4, TAPs: true},
-	{Name: "L2TPv2: 25 tunnels of 400 calls, without PPP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true},
+	{Name: callsAlone, Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true},
 	{Name: "the same with PPP until there is IPv4, PAP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "pap"},
-	{Name: "the same with CHAP", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "chap"},
+	{Name: callsCHAP, Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "chap"},
 	{Name: "the same with MS-CHAPv2", Tunnels: 25, Sessions: 400, Outstanding: 4, Version2: true, Method: "mschapv2"},
 }
 
