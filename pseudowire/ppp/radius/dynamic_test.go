@@ -6,15 +6,21 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	layeh "layeh.com/radius"
 )
 
+// orders counts requests: the Identifier is all that tells two alike apart.
+var orders atomic.Uint32
+
 // order returns a signed request.
 func order(code layeh.Code, secret string, attributes ...*layeh.AVP) []byte {
 	p := layeh.New(code, []byte(secret))
+	p.Identifier = byte(orders.Add(1))
 	p.Attributes = attributes
 	return must(seal(p))
 }
@@ -172,6 +178,8 @@ func TestDynamicRepeated(t *testing.T) {
 func TestDynamicFlood(t *testing.T) {
 	hold := make(chan struct{})
 	j := newJudge(t, DynamicConfig{Concurrent: 1, Waiting: 2}, hold)
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release) // or there is no end of it if it fails
 	j.conn.Write(order(layeh.CodeDisconnectRequest, fakeSecret, user("alice")))
 	<-j.obeyed // and held
 	again := order(layeh.CodeDisconnectRequest, fakeSecret, user("bob"))
@@ -182,7 +190,7 @@ func TestDynamicFlood(t *testing.T) {
 		j.conn.Write(order(layeh.CodeDisconnectRequest, fakeSecret, user("carol")))
 	}
 	wait(t, func() bool { return j.Counts().Busy == 9 && j.Counts().Repeated == 9 })
-	close(hold)
+	release()
 	wait(t, func() bool { return j.Counts().ACK == 3 })
 }
 
