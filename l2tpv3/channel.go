@@ -616,7 +616,7 @@ func (r *repeated) log(log *slog.Logger, what, reason string, at time.Time, args
 	switch {
 	case reason == control.ShutDown:
 		level = slog.LevelDebug // of all at once
-	case reason == control.ByCommand:
+	case reason == control.ByCommand, reason == control.FellBack:
 		level = slog.LevelInfo
 	case r == nil:
 	case reason == r.reason && at.Sub(r.at) < remindEvery:
