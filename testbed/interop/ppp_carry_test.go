@@ -49,7 +49,7 @@ func (r *pppRow) carry(a, b pppEnd) {
 		}
 		for at, header := range map[netip.Addr]int{to.v4: 20, to.v6: 40} {
 			r.add("TCP", say(station.Flow{Seed: 1, Octets: 128 << 10}, from, to, at))
-			r.add("UDP", say(station.Burst{Seed: 2, Count: r.burst(), Largest: mtu - header - udp}, from, to, at))
+			r.add("UDP", said(station.Burst{Seed: 2, Count: r.burst(), Largest: mtu - header - udp}, func(what station.Talk) error { return say(what, from, to, at) }))
 		}
 	}
 }
