@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"spanwire/cmd/internal/api"
 	"spanwire/pseudowire/ppp/radius/freeradius"
 )
@@ -704,4 +706,71 @@ dynamic_clients = ["127.0.0.1"]
 	}
 	wantRecord("Stop", "NAS-Reboot", 4, nil)
 	wantRecord("Accounting-Off", "", 1, nil)
+}
+
+// TestDefaultRouteAndScripts has a client send all by its link, but for what goes to the
+// LNS, and programs be told; and wants the host's own default route as it was, after.
+func TestDefaultRouteAndScripts(t *testing.T) {
+	t.Parallel()
+	lyon, paris := twoSites(t)
+	wan, err := paris.links.LinkByName("wan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := &netlink.Route{LinkIndex: wan.Attrs().Index, Gw: net.ParseIP("192.0.2.254")}
+	if err := paris.links.RouteAdd(own); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	told, script := filepath.Join(dir, "told"), filepath.Join(dir, "script")
+	if err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nenv | grep ^SPANWIRE_ | sort | tr '\\n' ' ' >>%s\necho >>%[1]s\n", told), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	scripts := fmt.Sprintf("up_script = %q\ndown_script = %[1]q\n", script)
+	l := lyon.start(t, strings.Replace(lnsFile, "USERS", usersOf(t), 1)+scripts)
+	p := paris.start(t, strings.Replace(clientFile, `["10.20.0.0/24", "2001:db8:20::/64"]`, `["default"]`, 1))
+	client := p.link(t, "lyon")
+	leads := func(to, want string) error {
+		ways, err := paris.links.RouteGet(net.ParseIP(to))
+		if err != nil || len(ways) != 1 {
+			return fmt.Errorf("route to %s: %v, %v", to, ways, err)
+		}
+		device, err := paris.links.LinkByIndex(ways[0].LinkIndex)
+		if err != nil || device.Attrs().Name != want {
+			return fmt.Errorf("%s is reached by %+v, want %s; %v", to, device, want, err)
+		}
+		return nil
+	}
+	eventually(t, "the way by the link", func() error { return leads("203.0.113.9", "lyon0") })
+	if err := leads("192.0.2.1", "wan"); err != nil {
+		t.Error(err)
+	}
+	four, _ := talks(t, lyon, paris, client)
+	eventually(t, "an echo", func() error { return four.once(500) })
+
+	p.Process.Signal(syscall.SIGTERM)
+	if code := p.ends(t); code != 0 {
+		t.Errorf("the client ends with %d", code)
+	}
+	if err := leads("203.0.113.9", "wan"); err != nil {
+		t.Error(err)
+	}
+	all, err := paris.links.RouteList(wan, netlink.FAMILY_V4)
+	if err != nil || len(all) != 2 { // the network, and the default route
+		t.Errorf("%v, %v", all, err)
+	}
+	var lines []string
+	eventually(t, "two calls of the script", func() error {
+		text, err := os.ReadFile(told)
+		if lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"); len(lines) != 2 {
+			return fmt.Errorf("%q, %v", text, err)
+		}
+		return nil
+	})
+	wantIn(t, "what the script is told of up", lines[0], []string{"SPANWIRE_EVENT=up ", "SPANWIRE_USER=alice ", "SPANWIRE_INTERFACE=phones0 ", "SPANWIRE_PEER=192.0.2.2:1701 "})
+	wantIn(t, "what the script is told of down", lines[1], []string{"SPANWIRE_EVENT=down ", "SPANWIRE_USER=alice ", "SPANWIRE_ADDRESS=" + client.Address + " ", "SPANWIRE_CAUSE="})
+	l.Process.Signal(syscall.SIGTERM)
+	if code := l.ends(t); code != 0 {
+		t.Errorf("the LNS ends with %d", code)
+	}
 }
