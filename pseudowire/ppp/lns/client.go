@@ -268,35 +268,18 @@ type ClientLink struct {
 // deliver takes the frames of the peer.
 func (l *ClientLink) deliver(frames []pseudowire.Frame) int {
 	c := l.client
-	n, octets, mtu := 0, 0, int(l.mtu.Load())
-	for i := range frames {
-		p, packet, ok := l.ppp.Decap(frames[i])
-		if !ok {
-			l.receive(frames[i].Bytes())
-			continue
-		}
-		b := packet.Bytes()
-		if p == ppp.IPv6 && len(b) > ipv6Len && b[6] == protocolICMPv6 && b[ipv6Len] == routerAdvertisement {
-			if a, ok := parseAdvertisement(b); ok {
-				l.tell(func(time.Time) { l.advertised(a) })
-			}
-			continue
-		}
-		if !c.cfg.KeepMSS {
-			clampMSS(b, mtu)
-		}
-		octets += len(b)
-		frames[n] = packet
-		n++
+	return l.carry(frames, l.passes, !c.cfg.KeepMSS, c.device, &c.drops)
+}
+
+// passes reports whether a packet may go to the TUN. What routers say is taken here.
+func (l *ClientLink) passes(p ppp.Protocol, b []byte) bool {
+	if p != ppp.IPv6 || len(b) <= ipv6Len || b[6] != protocolICMPv6 || b[ipv6Len] != routerAdvertisement {
+		return true
 	}
-	if n > 0 {
-		l.use.inPackets.Add(uint64(n))
-		l.use.inOctets.Add(uint64(octets))
-		if sent := c.device.Send(frames[:n]); sent < n {
-			c.drops.refused.Add(uint64(n - sent))
-		}
+	if a, ok := parseAdvertisement(b); ok {
+		l.tell(func(time.Time) { l.advertised(a) })
 	}
-	return len(frames)
+	return false
 }
 
 // due does what is to be done at this time.

@@ -54,6 +54,37 @@ type end struct {
 	over      bool     // the link is closed, or its port is
 }
 
+// carry takes the frames of the peer: packets that pass go to the TUN, all that is none
+// is the machine's.
+func (e *end) carry(frames []pseudowire.Frame, passes func(ppp.Protocol, []byte) bool, clamp bool, to device, d *drops) int {
+	n, octets, mtu := 0, 0, int(e.mtu.Load())
+	for i := range frames {
+		p, packet, ok := e.ppp.Decap(frames[i])
+		if !ok {
+			e.receive(frames[i].Bytes())
+			continue
+		}
+		b := packet.Bytes()
+		if !passes(p, b) {
+			continue
+		}
+		if clamp {
+			clampMSS(b, mtu)
+		}
+		octets += len(b)
+		frames[n] = packet
+		n++
+	}
+	if n > 0 {
+		e.use.inPackets.Add(uint64(n))
+		e.use.inOctets.Add(uint64(octets))
+		if sent := to.Send(frames[:n]); sent < n {
+			d.refused.Add(uint64(n - sent))
+		}
+	}
+	return len(frames)
+}
+
 // usage counts the packets of a link, and their octets.
 type usage struct {
 	inPackets, inOctets, outPackets, outOctets atomic.Uint64

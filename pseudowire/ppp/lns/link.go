@@ -147,32 +147,7 @@ func (e *RefusedError) Error() string { return "lns: " + e.Text }
 // they say.
 func (l *Link) deliver(frames []pseudowire.Frame) int {
 	s := l.server
-	n, octets, mtu := 0, 0, int(l.mtu.Load())
-	for i := range frames {
-		p, packet, ok := l.ppp.Decap(frames[i])
-		if !ok {
-			l.receive(frames[i].Bytes())
-			continue
-		}
-		b := packet.Bytes()
-		if !l.allows(p, b) {
-			continue
-		}
-		if !s.cfg.KeepMSS {
-			clampMSS(b, mtu)
-		}
-		octets += len(b)
-		frames[n] = packet
-		n++
-	}
-	if n > 0 {
-		l.use.inPackets.Add(uint64(n))
-		l.use.inOctets.Add(uint64(octets))
-		if sent := s.device.Send(frames[:n]); sent < n {
-			s.drops.refused.Add(uint64(n - sent))
-		}
-	}
-	return len(frames)
+	return l.carry(frames, l.allows, !s.cfg.KeepMSS, s.device, &s.drops)
 }
 
 // allows reports whether a packet may go to the TUN: one from an address that is the
